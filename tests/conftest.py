@@ -1,0 +1,16 @@
+"""Fixtures that every room's tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real raw files: $REPROGRAM_DATA, or shared/data beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("REPROGRAM_DATA", beside))
+    if not root.is_dir():
+        pytest.skip("real data absent: set REPROGRAM_DATA to a folder that holds it")
+    return root
