@@ -1,0 +1,249 @@
+"""What every target task is: rows with targets and weights, split for training, choice and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from reprogram.types import InputKind, InputSpec, TaskSpec, UserError
+
+
+@runtime_checkable
+class LazyInputs(Protocol):
+    """Inputs that are read when a batch wants them, such as images in files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, *shape of one sample)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """(rows,) indices -> (rows, *shape)."""
+        ...
+
+    def subset(self, indices: Tensor) -> LazyInputs:
+        """The same kind of inputs, of these rows only."""
+        ...
+
+    def contents(self) -> list[bytes]:
+        """Bytes for each row, equal where the samples are equal."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rows of a task, in order.
+
+    Arguments:
+        inputs: (n, *shape): float32, or uint8 for images (or lazy).
+        targets: Class of each row.
+        weights: Weight of each row; 0 means "no label" and is ignored everywhere.
+        rows: Identity of each row: a file's name, or ``file:line``.
+
+    Example:
+        >>> split = Split(torch.zeros(3, 1, 4), torch.tensor([0, 1, 0]), torch.ones(3),
+        ...               ("a.csv:2", "a.csv:3", "a.csv:4"))
+        >>> inputs, targets, weights = split.batch(torch.tensor([1, 2]))
+        >>> inputs.shape, targets
+        (torch.Size([2, 1, 4]), tensor([1, 0]))
+        >>> split.subset([2]).rows
+        ('a.csv:4',)
+    """
+
+    inputs: Tensor | LazyInputs
+    targets: Int[Tensor, " n"]
+    weights: Float[Tensor, " n"]
+    rows: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs (b, *shape) as float32 (pixels in [0, 1]), targets (b,) and weights (b,)."""
+        indices = indices.cpu()
+        inputs = self.inputs[indices]
+        inputs = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
+        return inputs, self.targets[indices], self.weights[indices]
+
+    def subset(self, indices: Tensor | Sequence[int]) -> Split:
+        """These rows, in this order."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        return Split(
+            self.inputs[chosen] if isinstance(self.inputs, Tensor) else self.inputs.subset(chosen),
+            self.targets[chosen],
+            self.weights[chosen],
+            tuple(self.rows[i] for i in chosen.tolist()),
+        )
+
+    def contents(self) -> list[bytes]:
+        """Bytes for each row, equal where the inputs are equal."""
+        if not isinstance(self.inputs, Tensor):
+            return self.inputs.contents()
+        inputs = self.inputs if self.inputs.dtype == torch.uint8 else self.inputs + 0.0  # no -0
+        return [row.tobytes() for row in inputs.numpy()]
+
+    def groups(self) -> Int[Tensor, " n"]:
+        """A number for each row, equal where the inputs are equal."""
+        seen: dict[bytes, int] = {}
+        return torch.tensor([seen.setdefault(key, len(seen)) for key in self.contents()]).long()
+
+    def strata(self) -> Int[Tensor, " n"]:
+        """The class of each row; -1 where there is no label."""
+        return torch.where(self.weights > 0, self.targets, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A target task.
+
+    Every choice (epoch, recipe, parameter) uses ``validation`` only, or :meth:`folds` of ``train``
+    where there is none; ``test`` is read once.
+
+    Arguments:
+        spec: What a program must know of it.
+        train: Rows to train on.
+        validation: Rows to choose by; ``None`` where a cut would hold fewer than 30.
+        test: Rows to report on.
+        notes: What was done to the data, one sentence each.
+    """
+
+    spec: TaskSpec
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    notes: tuple[str, ...] = ()
+
+    def folds(self, k: int, seed: int) -> list[Task]:
+        """Stratified k-fold cross-validation on the training rows.
+
+        Each fold's ``validation`` is one part, its ``train`` the others; together the parts cover
+        ``train`` once. Equal rows stay in one part.
+
+        Raises:
+            UserError: if ``k`` is less than 2 or more than there are different rows.
+        """
+        units = _Units(self.train.strata(), self.train.groups())
+        if not 2 <= k <= len(units.strata):
+            raise UserError(f"argument 'k' is {k}; task {self.spec.name!r} has "
+                            f"{len(units.strata)} different training rows: pass 2 to "
+                            f"{len(units.strata)}")  # fmt: skip
+        order = units.shuffled(seed)
+        part = torch.empty(len(order), dtype=torch.long)
+        part[order] = torch.arange(len(order)) % k  # dealt out like cards, class after class
+        part = part[units.groups]  # (n,)
+        return [
+            replace(
+                self._with_train(self.train.subset((part != fold).nonzero()[:, 0])),
+                validation=self.train.subset((part == fold).nonzero()[:, 0]),
+                test=None,
+            )
+            for fold in range(k)
+        ]
+
+    def limit(self, n: int, seed: int = 0) -> Task:
+        """The same task with at most ``n`` training rows, stratified, at least one a class.
+
+        Raises:
+            UserError: if ``n`` is less than the number of classes.
+        """
+        if n >= len(self.train):
+            return self
+        if n < len(self.spec.classes):
+            raise UserError(f"argument 'limit' is {n}; task {self.spec.name!r} has "
+                            f"{len(self.spec.classes)} classes: pass at least as many")  # fmt: skip
+        strata = self.train.strata()
+        _, counts = strata.unique(return_counts=True)
+        units = _Units(strata, torch.arange(len(strata)))
+        quota = _quota(counts, n, torch.ones_like(counts), counts)
+        chosen = units.draw(quota, seed)
+        return self._with_train(self.train.subset(chosen.nonzero()[:, 0]))
+
+    def _with_train(self, train: Split) -> Task:
+        spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)
+        return replace(self, spec=spec, train=train)
+
+
+def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: Split) -> TaskSpec:
+    """The specification of a task with these training rows."""
+    # the statistics of at most 4096 rows, evenly spread, so that lazy images stay unread
+    some = torch.linspace(0, len(train) - 1, min(len(train), 4096 if _held(train) else 256)).long()
+    values = train.batch(some)[0].double()
+    lower, upper = (0.0, 1.0) if kind == "image" else (float("-inf"), float("inf"))
+    spec = InputSpec(
+        kind,
+        tuple(train.inputs.shape[1:]),
+        lower=lower,
+        upper=upper,
+        mean=float(values.mean()),
+        std=float(values.std(correction=0)) or 1.0,
+    )
+    counts = torch.bincount(train.targets[train.weights > 0], minlength=len(classes))
+    return TaskSpec(name, spec, classes, tuple(counts.tolist()))
+
+
+def cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """Cut a seeded, stratified share off; equal rows stay on one side, every class stays in both
+    where it has the rows.
+
+    Returns:
+        What is kept and what was cut, each in the order of ``split``.
+    """
+    units = _Units(split.strata(), split.groups())
+    _, counts = units.strata.unique(return_counts=True)
+    total = min(round(share * len(units.strata)), int((counts - 1).sum()))
+    gone = units.draw(_quota(counts, total, torch.zeros_like(counts), counts - 1), seed)
+    return split.subset((~gone).nonzero()[:, 0]), split.subset(gone.nonzero()[:, 0])
+
+
+def _held(split: Split) -> bool:
+    return isinstance(split.inputs, Tensor)
+
+
+class _Units:
+    """What a cut moves as one: the rows of a group, under the stratum of its first row."""
+
+    def __init__(self, strata: Tensor, groups: Tensor) -> None:
+        self.groups = groups  # (n,)
+        size = int(groups.max()) + 1 if len(groups) else 0
+        first = torch.full((size,), len(groups)).scatter_reduce(
+            0, groups, torch.arange(len(groups)), "amin"
+        )
+        self.strata = strata[first]  # (units,)
+
+    def shuffled(self, seed: int) -> Tensor:
+        """(units,) indices of the units: stratum after stratum, in random order within each."""
+        order = torch.randperm(len(self.strata), generator=torch.Generator().manual_seed(seed))
+        return order[self.strata[order].argsort(stable=True)]
+
+    def draw(self, quota: Tensor, seed: int) -> Tensor:
+        """(n,) whether the row is drawn, with ``quota`` units of each stratum."""
+        order = self.shuffled(seed)
+        drawn = torch.zeros(len(order), dtype=torch.bool)
+        start = 0
+        for count, take in zip(
+            self.strata.unique(return_counts=True)[1].tolist(), quota.tolist(), strict=True
+        ):
+            drawn[order[start : start + take]] = True
+            start += count
+        return drawn[self.groups]
+
+
+def _quota(counts: Tensor, total: int, least: Tensor, most: Tensor) -> Tensor:
+    """How many of each stratum make ``total`` in proportion: the method of largest remainders."""
+    exact = counts * (total / max(int(counts.sum()), 1))
+    quota = exact.floor().long().clamp(least, most)
+    while int(quota.sum()) != total:
+        step = 1 if int(quota.sum()) < total else -1
+        free = quota < most if step > 0 else quota > least
+        if not free.any():
+            break
+        need = (step * (exact - quota)).masked_fill(~free, float("-inf"))
+        quota[need.argmax()] += step
+    return quota

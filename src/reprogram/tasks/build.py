@@ -1,0 +1,253 @@
+"""From samples and labels to a task: classes, duplicates, cuts, checks."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprogram.tasks.base import LazyInputs, Split, Task, cut, specification
+from reprogram.types import InputKind, UserError
+
+VALIDATION_ROWS = 30  # with fewer, a choice made on them is a coin toss: folds instead
+
+
+class Samples(NamedTuple):
+    """Samples as they stand in a file.
+
+    Arguments:
+        inputs: (n, *shape): uint8 pixels, or numbers.
+        labels: One a row, any string or number, ``None`` where unknown; ``None`` altogether if
+            the file holds none.
+        rows: Identity of each row; numbered from 0 if absent.
+        splits: ``train``, ``validation`` or ``test`` for each row, if the file says so.
+    """
+
+    inputs: Any
+    labels: Any = None
+    rows: Sequence[str] | None = None
+    splits: Sequence[str] | None = None
+
+    def of(self, split: str) -> Samples | None:
+        """The rows of one split; ``None`` if there are none."""
+        chosen = [i for i, name in enumerate(self.splits or ()) if name == split]
+        if not chosen:
+            return None
+        lazy = isinstance(self.inputs, LazyInputs)
+        inputs = self.inputs.subset(torch.tensor(chosen)) if lazy else self.inputs[chosen]
+        labels = None if self.labels is None else [self.labels[i] for i in chosen]
+        rows = None if self.rows is None else [self.rows[i] for i in chosen]
+        return Samples(inputs, labels, rows)
+
+
+def make_task(
+    name: str,
+    kind: InputKind,
+    train: Samples | tuple[Any, ...],
+    *,
+    validation: Samples | tuple[Any, ...] | None = None,
+    test: Samples | tuple[Any, ...] | None = None,
+    seed: int = 0,
+    test_share: float = 0.2,
+    validation_share: float = 0.2,
+) -> Task:
+    """Make a task of samples and labels.
+
+    Classes are the labels met in training, sorted (as numbers if all are numbers). Published
+    splits are kept; a training row equal to a row of another split is dropped, and rows that are
+    equal to one another stay on one side of every cut. Without ``test``, a seeded stratified share
+    is cut for it; without ``validation``, another one from what is left, unless it would hold
+    fewer than 30 labelled rows: then there is none, and choices are made by folds.
+
+    Arguments:
+        name: The task's name or URI.
+        kind: ``"series"`` or ``"image"``.
+        train: ``(inputs, labels)`` or ``(inputs, labels, rows)``. Series are (n, length) or
+            (n, channels, length); images (n, channels, height, width), uint8 or in [0, 1].
+        validation: The same, if published.
+        test: The same, if published.
+        seed: Of the cuts.
+        test_share: Share of the rows cut for test.
+        validation_share: Share of what is left, cut for validation.
+
+    Raises:
+        UserError: if there are no rows, values that are not finite, fewer than two classes, a
+            class with a single sample, shapes that differ between splits, or a label that no
+            training row has.
+
+    Example:
+        >>> task = make_task("waves", "series", (torch.randn(200, 16), ["a", "b"] * 100))
+        >>> task.spec.classes, task.spec.input.shape, task.spec.counts
+        (('a', 'b'), (1, 16), (64, 64))
+        >>> len(task.train), len(task.validation), len(task.test)
+        (128, 32, 40)
+    """
+    parts = {
+        part: Samples(*samples)
+        for part, samples in (("train", train), ("validation", validation), ("test", test))
+        if samples is not None
+    }
+    labels = {part: _names(samples, part, name) for part, samples in parts.items()}
+    classes = _classes(labels["train"], name)
+    splits = {
+        part: _split(samples, labels[part], classes, kind, part, name)
+        for part, samples in parts.items()
+    }
+    shapes = {part: tuple(split.inputs.shape[1:]) for part, split in splits.items()}
+    for part, shape in shapes.items():
+        if shape != shapes["train"]:
+            raise UserError(f"task {name!r}: {part} samples have shape {shape}, train samples "
+                            f"{shapes['train']}; make them equal")  # fmt: skip
+    notes = _drop_leaks(splits)
+    _check_counts(splits["train"], classes, name)
+    if "test" not in splits:
+        splits["train"], splits["test"] = cut(splits["train"], test_share, seed)
+        notes.append(f"test: {len(splits['test'])} rows cut from the data, stratified, seed {seed}")
+    if "validation" not in splits:
+        kept, gone = cut(splits["train"], validation_share, seed + 1)
+        if int((gone.weights > 0).sum()) >= VALIDATION_ROWS:
+            splits["train"], splits["validation"] = kept, gone
+        else:
+            notes.append(f"validation: a cut would hold fewer than {VALIDATION_ROWS} rows; "
+                         "choices are made by folds of train")  # fmt: skip
+    spec = specification(name, kind, classes, splits["train"])
+    return Task(spec, splits["train"], splits.get("validation"), splits["test"], tuple(notes))
+
+
+def class_name(label: Any) -> str | None:
+    """A label as it names a class: ``1.0`` and ``"1"`` are ``"1"``; blank or NaN is no label.
+
+    Example:
+        >>> class_name(-1.0), class_name(" cat "), class_name(float("nan")), class_name(True)
+        ('-1', 'cat', None, 'True')
+    """
+    if label is None:
+        return None
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
+    text = str(label).strip()
+    number = _number(text)
+    if number is not None and number.is_integer():
+        return str(int(text if text.lstrip("+-").isdigit() else number))
+    return None if text == "" or text.casefold() == "nan" else text
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def _names(samples: Samples, part: str, name: str) -> list[str | None]:
+    count = len(samples.inputs)
+    if count == 0:
+        raise UserError(f"task {name!r} has no {part} rows; check the file")
+    if samples.labels is None:
+        raise UserError(f"task {name!r}: the {part} rows have no labels; add a label to each")
+    if len(samples.labels) != count:
+        raise UserError(f"task {name!r}: {count} {part} rows but {len(samples.labels)} labels")
+    values = samples.labels
+    return [class_name(v) for v in (values.tolist() if hasattr(values, "tolist") else values)]
+
+
+def _classes(labels: list[str | None], name: str) -> tuple[str, ...]:
+    found = {label for label in labels if label is not None}
+    if len(found) < 2:
+        only = f"only {found.pop()!r}" if found else "none"
+        raise UserError(f"task {name!r} needs at least two classes in its training rows, "
+                        f"found {only}; check the labels")  # fmt: skip
+    numbers = {label: _number(label) for label in found}
+    numeric = all(number is not None for number in numbers.values())
+    return tuple(sorted(found, key=(lambda c: numbers[c] or 0.0) if numeric else str))
+
+
+def _split(
+    samples: Samples, labels: list[str | None], classes: tuple[str, ...], kind: InputKind,
+    part: str, name: str,
+) -> Split:  # fmt: skip
+    rows = samples.rows
+    rows = tuple(f"{part}[{i}]" for i in range(len(labels))) if rows is None else tuple(rows)
+    index = {c: i for i, c in enumerate(classes)}
+    for row, label in zip(rows, labels, strict=True):
+        if label is not None and label not in index:
+            raise UserError(f"task {name!r}: {part} row {row} has label {label!r}, which no "
+                            f"training row has; known: {', '.join(classes)}")  # fmt: skip
+    targets = torch.tensor([0 if c is None else index[c] for c in labels])
+    weights = torch.tensor([0.0 if c is None else 1.0 for c in labels])
+    return Split(as_inputs(samples.inputs, kind, rows, name), targets, weights, rows)
+
+
+def as_inputs(inputs: Any, kind: InputKind, rows: Sequence[str], name: str) -> Tensor | LazyInputs:
+    """Inputs as a split holds them, checked: (n, channels, length) or (n, channels, h, w)."""
+    if not isinstance(inputs, Tensor):
+        if isinstance(inputs, LazyInputs):
+            return inputs
+        inputs = torch.as_tensor(np.asarray(inputs))
+    if inputs.dtype != torch.uint8 or kind != "image":
+        inputs = inputs.to(torch.float32)
+    if kind == "series" and inputs.ndim == 2:
+        inputs = inputs[:, None]
+    axes = {"series": 3, "image": 4}.get(kind, inputs.ndim)
+    if inputs.ndim != axes or 0 in inputs.shape[1:]:
+        wanted = {"series": "(n, length) or (n, channels, length)"}.get(kind, "(n, channels, h, w)")
+        raise UserError(f"task {name!r}: {kind} inputs have shape {tuple(inputs.shape)}; "
+                        f"pass {wanted}")  # fmt: skip
+    check_finite(inputs, rows)
+    if kind == "image" and inputs.dtype != torch.uint8 and (inputs.min() < 0 or inputs.max() > 1):
+        raise UserError(f"task {name!r}: pixels lie in [{float(inputs.min()):.3g}, "
+                        f"{float(inputs.max()):.3g}]; pass uint8, or floats in [0, 1]")  # fmt: skip
+    return inputs
+
+
+def check_finite(inputs: Tensor, rows: Sequence[str]) -> None:
+    """Refuse NaN and infinite values, naming the first.
+
+    Raises:
+        UserError: if there is one.
+    """
+    if inputs.dtype == torch.uint8 or torch.isfinite(inputs).all():
+        return
+    row, *place = (~torch.isfinite(inputs)).nonzero()[0].tolist()
+    column = f"value {place[-1] + 1}" + (f" of channel {place[0] + 1}" if place[0] else "")
+    bad = float(inputs[(row, *place)])
+    raise UserError(f"row {rows[row]}, {column} is {bad}; fill it in or remove the row")
+
+
+def _drop_leaks(splits: dict[str, Split]) -> list[str]:
+    """Drop training rows that stand in another split, and validation rows that stand in test."""
+    notes = []
+    for part, others in (("validation", ("test",)), ("train", ("validation", "test"))):
+        taken = {key for other in others if other in splits for key in splits[other].contents()}
+        if part not in splits or not taken:
+            continue
+        split = splits[part]
+        kept = [i for i, key in enumerate(split.contents()) if key not in taken]
+        if len(kept) < len(split):
+            splits[part] = split.subset(kept)
+            notes.append(f"{part}: {len(split) - len(kept)} rows dropped that also stand in "
+                         f"{' or '.join(o for o in others if o in splits)}")  # fmt: skip
+    return notes
+
+
+def _check_counts(train: Split, classes: tuple[str, ...], name: str) -> None:
+    counts = Counter(train.targets[train.weights > 0].tolist())
+    few = [c for i, c in enumerate(classes) if counts[i] < 2]
+    if not few:
+        return
+    count = counts[classes.index(few[0])]
+    more = f" (and {len(few) - 1} more classes)" if len(few) > 1 else ""
+    has = "one training sample" if count else "no training sample that is not also in another split"
+    advice = (
+        "are the labels measurements rather than classes?"
+        if len(few) > 10 and 2 * len(few) > len(classes)
+        else "add samples, or remove or merge the class"
+    )
+    raise UserError(f"task {name!r}: class {few[0]!r} has {has}{more}, "
+                    f"at least 2 are needed; {advice}")  # fmt: skip

@@ -1,0 +1,88 @@
+"""How well predictions fit their targets: fractions, on the labelled rows only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def accuracy(scores: Tensor, targets: Tensor) -> float | None:
+    """Share of rows whose best score is the target's."""
+    return float((scores.argmax(1) == targets).double().mean())
+
+
+def balanced_accuracy(scores: Tensor, targets: Tensor) -> float | None:
+    """Recall averaged over the classes that occur in the targets."""
+    hits, actual, _ = _counts(scores, targets)
+    return float((hits / actual)[actual > 0].mean())
+
+
+def macro_f1(scores: Tensor, targets: Tensor) -> float | None:
+    """F1 averaged over the classes that occur in targets or predictions."""
+    hits, actual, predicted = _counts(scores, targets)
+    either = actual + predicted
+    return float((2 * hits / either)[either > 0].mean())
+
+
+def roc_auc(scores: Tensor, targets: Tensor) -> float | None:
+    """Area under the ROC curve: of class 1 against class 0, or one-vs-rest averaged over the
+    classes that occur. ``None`` where fewer than two classes occur."""
+    if scores.shape[1] == 2:
+        return _area(scores[:, 1] - scores[:, 0], targets == 1)
+    if (scores < 0).any() or ((scores.sum(1) - 1).abs() > 1e-3).any():
+        scores = scores.log_softmax(1)  # log-scores; probabilities stay
+    areas = [_area(scores[:, c], targets == c) for c in range(scores.shape[1])]
+    areas = [area for area in areas if area is not None]
+    return sum(areas) / len(areas) if areas else None
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], float | None]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "roc_auc": roc_auc,
+}
+
+
+def metrics(
+    scores: Float[Tensor, "n classes"], targets: Int[Tensor, " n"], weights: Float[Tensor, " n"]
+) -> dict[str, float]:
+    """Every metric that applies, as a fraction.
+
+    Arguments:
+        scores: Log-scores or probabilities of the target classes.
+        targets: Class of each row.
+        weights: Rows of weight 0 have no label and are left out.
+
+    Example:
+        >>> scores = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.5, 0.0], [9.0, 9.0]])
+        >>> metrics(scores, torch.tensor([0, 1, 1, 0]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+        {'accuracy': 0.66..., 'balanced_accuracy': 0.75, 'macro_f1': 0.66..., 'roc_auc': 1.0}
+    """
+    kept = weights > 0
+    if not kept.any():
+        return {}
+    scores, targets = scores[kept].double(), targets[kept]
+    found = {name: metric(scores, targets) for name, metric in METRICS.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _counts(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each class (classes,): rows predicted rightly, rows there are, rows predicted."""
+    classes, best = scores.shape[1], scores.argmax(1)
+    hits = torch.bincount(targets[best == targets], minlength=classes).double()
+    actual = torch.bincount(targets, minlength=classes).double()
+    return hits, actual, torch.bincount(best, minlength=classes).double()
+
+
+def _area(score: Tensor, positive: Tensor) -> float | None:
+    """The share of (positive, negative) pairs in the right order, ties counting half."""
+    high, low = score[positive], score[~positive].sort().values
+    if len(high) == 0 or len(low) == 0:
+        return None
+    below = torch.searchsorted(low, high).double()
+    upto = torch.searchsorted(low, high, right=True).double()
+    return float((below + upto).mean() / (2 * len(low)))
