@@ -9,7 +9,7 @@ import difflib
 import enum
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -148,6 +148,17 @@ class TaskSpec:
             classes=tuple(values["classes"]),
             counts=tuple(values["counts"]),
         )
+
+
+class SourceLike(Protocol):
+    """What the other rooms may ask of a source."""
+
+    @property
+    def input(self) -> InputSpec: ...
+    @property
+    def output(self) -> OutputSpec: ...
+    @property
+    def uri(self) -> str | None: ...
 
 
 def nearest(what: str, name: str, known: Iterable[str]) -> UserError:

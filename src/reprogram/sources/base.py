@@ -41,7 +41,9 @@ class Source(nn.Module):
         """
         if name == self.input.kind:
             return self
-        raise UserError(f"source {self.uri or 'given'} has no door {name!r}: {self.input.kind} only")
+        raise UserError(
+            f"source {self.uri or 'given'} has no door {name!r}; it has {self.input.kind}"
+        )
 
     def features(self, x: Tensor) -> Tensor | None:
         """What the model computes just before its last layer (batch, width), where it shows it."""
@@ -195,8 +197,7 @@ class TorchSource(Source):
                 order = torch.randperm(parameter.numel(), generator=generator)
                 flat = parameter.detach().reshape(-1)
                 parameter.data = flat[order.to(flat.device)].reshape(parameter.shape)
-        uri = f"{self.uri}?random={seed}" if self.uri else None
-        control = TorchSource(stages, self.output, scores=self.scores, uri=uri)
+        control = TorchSource(stages, self.output, scores=self.scores)
         norms = [m for m in control.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if norms:
             if batch is None:

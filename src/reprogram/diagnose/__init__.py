@@ -1,0 +1,11 @@
+"""Will it work, and was it the pre-training? Controls that every result is shown beside."""
+
+from reprogram.diagnose.controls import (
+    controls,
+    linear_probe,
+    majority,
+    random_source,
+    scratch,
+)
+
+__all__ = ["controls", "linear_probe", "majority", "random_source", "scratch"]

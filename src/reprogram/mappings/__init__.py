@@ -1,0 +1,11 @@
+"""Source output -> target prediction: the part of a program that stands behind the source.
+
+The list ``__all__`` is the registry: a saved program may name these and what other packages
+announce under the entry point group ``reprogram.mappings``, and nothing else.
+"""
+
+from reprogram.mappings.base import Mapping
+from reprogram.mappings.fixed import Fixed, ManyToOne
+from reprogram.mappings.linear import Linear
+
+__all__ = ["Fixed", "Linear", "ManyToOne", "Mapping"]

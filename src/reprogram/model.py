@@ -1,0 +1,120 @@
+"""The field in one line: ``mapping(source(transformation(x)))``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from reprogram.criteria import Criterion
+from reprogram.mappings import Mapping
+from reprogram.optim import unflatten
+from reprogram.sources import Source
+from reprogram.transformations import Transformation
+
+
+class Reprogrammed(nn.Module):
+    """A frozen source between an input transformation and an output mapping.
+
+    Arguments:
+        source: Frozen.
+        transformation: Target batch -> source input; bound.
+        mapping: Source output -> target prediction; bound.
+
+    Example:
+        >>> import reprogram
+        >>> source = reprogram.load_source("zoo:images")
+        >>> task = reprogram.load_task("digits")
+        >>> parts = reprogram.recipes.ar(source, task)
+        >>> parts.bind(task.spec)
+        >>> model = Reprogrammed(source, parts.transformation, parts.mapping)
+        >>> model(torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, source: Source, transformation: Transformation, mapping: Mapping) -> None:
+        super().__init__()
+        self.source, self.transformation, self.mapping = source, transformation, mapping
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, *target) -> log-scores (batch, target_classes)."""
+        return self.run(self.transformation.prepare(x))
+
+    def run(self, prepared: Tensor) -> Tensor:
+        """The same from what the transformation has prepared."""
+        return self.mapping(self.source(self.transformation(prepared)))
+
+
+class BatchObjective:
+    """The losses of one batch as a function of the transformation's parameters.
+
+    Every evaluation of a step draws the same random numbers, so losses differ by the parameters
+    alone; see :class:`~reprogram.optim.Objective` for the two ways of calling it. What the mapping
+    gathers comes from the same outputs: the unperturbed ones, or their mean over a population.
+
+    Arguments:
+        model: Bound.
+        criterion: One loss a sample.
+        batch: Prepared inputs, targets, weights.
+        seed: The run's.
+        step: The step's number.
+    """
+
+    def __init__(
+        self,
+        model: Reprogrammed,
+        criterion: Criterion,
+        batch: tuple[Tensor, Tensor, Tensor],
+        *,
+        seed: int,
+        step: int,
+    ) -> None:
+        self.model, self.criterion, self.seed, self.step = model, criterion, seed, step
+        self.prepared, self.target, weight = batch
+        # The mean over the batch is then the mean over its labelled samples.
+        self.weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
+
+    def __call__(self, parameters: Tensor | None = None) -> Tensor:
+        """Losses (batch,), or (P, batch) of parameters (P, D) in one source call."""
+        model = self.model
+        if parameters is None:
+            with forked_rng(self.seed, self.step):
+                output = model.source(model.transformation(self.prepared))
+            model.mapping.observe(output.detach(), self.target, self.weight)
+            return self.criterion(model.mapping(output), self.target, self.weight)
+        p = len(parameters)
+        with torch.no_grad():
+            output = model.source(torch.cat([self._transform(row) for row in parameters]))
+        seen = output.reshape(p, len(self.target), *output.shape[1:]).mean(0)
+        model.mapping.observe(seen, self.target, self.weight)
+        losses = self.criterion(model.mapping(output), self.target.repeat(p), self.weight.repeat(p))
+        return losses.reshape(p, -1)
+
+    def _transform(self, row: Tensor) -> Tensor:
+        """The batch under other parameters; running statistics are left alone."""
+        transformation = self.model.transformation
+        named = [(n, v) for n, v in transformation.named_parameters() if v.requires_grad]
+        values = unflatten(row, [v for _, v in named])
+        state = {n: b.clone() for n, b in transformation.named_buffers()}
+        state.update({n: v for (n, _), v in zip(named, values, strict=True)})
+        with forked_rng(self.seed, self.step):
+            return torch.func.functional_call(transformation, state, (self.prepared,))
+
+
+@contextlib.contextmanager
+def forked_rng(seed: int, step: int) -> Iterator[None]:
+    """Torch's generators seeded by (seed, step) inside, as they were outside.
+
+    Example:
+        >>> with forked_rng(0, 1):
+        ...     a = torch.rand(3)
+        >>> with forked_rng(0, 1):
+        ...     b = torch.rand(3)
+        >>> torch.equal(a, b)
+        True
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(hash((seed, step)) % 2**63)
+        yield

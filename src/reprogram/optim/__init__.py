@@ -1,0 +1,63 @@
+"""One step of the trainable parts: by gradient, by an estimate of it, or by a population."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from reprogram.optim.base import (
+    GradientStep,
+    MakeScheduler,
+    Objective,
+    Optimizer,
+    flatten,
+    unflatten,
+)
+from reprogram.optim.cmaes import CMAES
+from reprogram.optim.estimators import SPSA, Backprop
+
+__all__ = [
+    "CMAES",
+    "SPSA",
+    "Backprop",
+    "GradientStep",
+    "Objective",
+    "Optimizer",
+    "cosine",
+    "default",
+    "flatten",
+    "unflatten",
+]
+
+
+def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A scheduler from full learning rate to zero along a half cosine over the whole run."""
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def default(
+    gradient: bool,
+    *,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    scheduler: MakeScheduler | None = cosine,
+    seed: int = 0,
+) -> Optimizer:
+    """What a recipe uses when it is given no optimiser: Adam with a cosine schedule.
+
+    Arguments:
+        gradient: Whether the source lets one pass (``source.gradient``): Backprop, else SPSA.
+        learning_rate: Of Adam.
+        scheduler: Makes the schedule; ``None`` for a constant rate.
+        weight_decay: L2 coefficient as Adam has it: the penalty is ``weight_decay / 2 * |w|^2``.
+        seed: Of SPSA's directions.
+
+    Example:
+        >>> type(default(False, learning_rate=0.01)).__name__
+        'SPSA'
+    """
+    adam = partial(torch.optim.Adam, lr=learning_rate, weight_decay=weight_decay)
+    if gradient:
+        return Backprop(adam, scheduler=scheduler)
+    return SPSA(adam, scheduler=scheduler, directions=8, seed=seed)

@@ -1,0 +1,89 @@
+"""Parts of a program as JSON and back: a public name and constructor arguments, nothing else."""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from torch import nn
+
+from reprogram import mappings, transformations
+from reprogram.types import UserError, nearest
+
+ROOMS = {"transformations": transformations, "mappings": mappings}
+
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def known(room: str) -> dict[str, type[nn.Module]]:
+    """Public parts of a room, with those that other packages announce as entry points.
+
+    Example:
+        >>> sorted(known("mappings"))[:3]
+        ['Fixed', 'Linear', 'ManyToOne']
+    """
+    module = ROOMS[room]
+    parts = {name: getattr(module, name) for name in module.__all__}
+    for entry in entry_points(group=f"reprogram.{room}"):
+        parts.setdefault(entry.name, entry.load())
+    return parts
+
+
+def describe(part: nn.Module) -> dict[str, Any]:
+    """Name and constructor arguments, as JSON values; parts among the arguments likewise.
+
+    Example:
+        >>> describe(transformations.Compose([transformations.Resize(8)]))
+        {'name': 'Compose', 'arguments': {'parts': [{'name': 'Resize', 'arguments': {'size': 8}}]}}
+    """
+    arguments = {
+        name: _plain(getattr(part, name)) for name in inspect.signature(type(part)).parameters
+    }
+    return {"name": type(part).__name__, "arguments": arguments}
+
+
+def build(room: str, described: dict[str, Any]) -> Any:
+    """The part that :func:`describe` described; names resolve against the public lists only.
+
+    Raises:
+        UserError: for an unknown name or arguments that do not fit.
+    """
+    parts = known(room)
+    name, arguments = described.get("name"), described.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise UserError(f"the program's {room} are not described by a name and arguments")
+    if name not in parts:
+        raise nearest(room.removesuffix("s"), name, parts)
+    values = {key: _built(room, value) for key, value in arguments.items()}
+    try:
+        return parts[name](**values)
+    except TypeError as error:
+        raise UserError(f"{name} does not take the program's arguments: {error}") from None
+
+
+def make(room: str, name: str, **offered: Any) -> Any:
+    """The part of that name, given those of the offered arguments that it takes.
+
+    Example:
+        >>> make("mappings", "ManyToOne", seed=3, size=2).seed
+        3
+    """
+    parts = known(room)
+    if name not in parts:
+        raise nearest(room.removesuffix("s"), name, parts)
+    part = parts[name]
+    takes = inspect.signature(part).parameters
+    return part(**{key: value for key, value in offered.items() if key in takes})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, nn.ModuleList | list | tuple):
+        return [_plain(v) for v in value]
+    return describe(value) if isinstance(value, nn.Module) else value
+
+
+def _built(room: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_built(room, v) for v in value]
+    return build(room, value) if isinstance(value, dict) else value

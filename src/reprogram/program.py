@@ -1,0 +1,370 @@
+"""A program: the trained pair of transformation and mapping, kept by itself on disk."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import warnings
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from reprogram import parts, sources
+from reprogram.files import atomic_directory
+from reprogram.mappings import Mapping
+from reprogram.model import Reprogrammed
+from reprogram.sources import Source
+from reprogram.transformations import Transformation
+from reprogram.types import InputSpec, TaskSpec, UserError
+
+FORMAT = 1
+TENSORS, RECORD = "program.safetensors", "program.json"
+TOLERANCE = 1e-3  # of probe logits: other machines and threads add in another order
+
+
+class SourceRecord(BaseModel):
+    """What a program remembers of its source."""
+
+    model_config = ConfigDict(extra="forbid")
+    uri: str | None
+    scores: int
+    input: dict[str, Any]
+    output: dict[str, Any]
+    fingerprint: str
+    probe: list[list[float]] | None
+
+
+class Record(BaseModel):
+    """The file ``program.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["reprogram.program"]
+    format_version: int
+    library_version: str
+    recipe: str | None
+    parameters: dict[str, Any]
+    transformation: dict[str, Any]
+    mapping: dict[str, Any]
+    source: SourceRecord
+    task: dict[str, Any]
+    metrics: dict[str, Any]
+    seed: int
+    date: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a program says of a batch, in the batch's order.
+
+    Attributes:
+        classes: Names of the target classes.
+        scores: Log-probabilities (batch, classes).
+    """
+
+    classes: tuple[str, ...]
+    scores: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(batch, classes), rows sum to 1."""
+        return self.scores.exp()
+
+    @property
+    def labels(self) -> list[str]:
+        """The likeliest class of each sample."""
+        return [self.classes[i] for i in self.scores.argmax(1).tolist()]
+
+
+@dataclass
+class Program:
+    """A transformation and a mapping, bound to their source and ready to predict.
+
+    Arguments:
+        source: The frozen source.
+        transformation: Bound and trained.
+        mapping: Bound and trained.
+        task: What the target task looks like.
+        recipe: Name of the recipe that composed it.
+        parameters: Every parameter of the recipe.
+        metrics: Measured by ``fit``, by split.
+        seed: Of the run.
+
+    Example:
+        >>> import reprogram
+        >>> source, task = reprogram.load_source("zoo:images"), reprogram.load_task("digits")
+        >>> program = reprogram.fit(reprogram.recipes.ar(source, task, epochs=1), task.limit(64))
+        >>> program.predict(task.test.inputs[:3]).probabilities.shape
+        torch.Size([3, 10])
+    """
+
+    source: Source
+    transformation: Transformation
+    mapping: Mapping
+    task: TaskSpec
+    recipe: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def model(self) -> Reprogrammed:
+        """The reprogrammed model, in evaluation mode."""
+        return Reprogrammed(self.source, self.transformation, self.mapping).eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the program computes."""
+        tensors = [*self.tensors().values(), *self.source.parameters()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What was trained, fitted or drawn, by name."""
+        state = {f"transformation.{n}": t for n, t in self.transformation.state_dict().items()}
+        return state | {f"mapping.{n}": t for n, t in self.mapping.state_dict().items()}
+
+    @property
+    def trained(self) -> int:
+        """Number of trained parameters."""
+        trainable = [*self.transformation.parameters(), *self.mapping.parameters()]
+        return sum(p.numel() for p in trainable)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the tensors on disk."""
+        from safetensors.torch import save
+
+        return len(save(self._stored()))
+
+    def _stored(self) -> dict[str, Tensor]:
+        return {name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}
+
+    @torch.no_grad()
+    def predict(self, x: Tensor | np.ndarray, *, batch_size: int = 64) -> Predictions:
+        """Class probabilities of target samples.
+
+        Arguments:
+            x: (samples, *task.input.shape), in the task's natural units.
+            batch_size: Samples in one source call.
+
+        Raises:
+            UserError: if the shape is not the task's or a value is not finite.
+        """
+        x = torch.as_tensor(x)
+        if tuple(x.shape[1:]) != self.task.input.shape:
+            raise UserError(
+                f"samples have shape {tuple(x.shape[1:])}; the program was fitted to "
+                f"{self.task.input.shape}"
+            )
+        model, device = self.model, self.device
+        scores = []
+        for batch in x.split(batch_size):
+            batch = _natural(batch, self.task.input).to(device)
+            scores.append(model(batch).log_softmax(1).cpu())
+        empty = torch.zeros(0, len(self.task.classes))
+        return Predictions(self.task.classes, torch.cat(scores) if scores else empty)
+
+    def describe(self) -> dict[str, Any]:
+        """The record that :meth:`save` writes, as JSON values."""
+        source = self.source
+        return Record(
+            format="reprogram.program",
+            format_version=FORMAT,
+            library_version=version("reprogram"),
+            recipe=self.recipe,
+            parameters=self.parameters,
+            transformation=parts.describe(self.transformation),
+            mapping=parts.describe(self.mapping),
+            source=SourceRecord(
+                uri=source.uri,
+                scores=int(source.scores),
+                input=source.input.json(),
+                output=source.output.json(),
+                fingerprint=source.fingerprint(),
+                probe=probe(source).tolist() if source.gradient else None,
+            ),
+            task=self.task.json(),
+            metrics=self.metrics,
+            seed=self.seed,
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        ).model_dump()
+
+    def save(self, path: str | Path, *, beside: Dictionary[str, str] | None = None) -> Path:
+        """Write the program's directory, whole or not at all; one that stands there is replaced.
+
+        Arguments:
+            path: The directory.
+            beside: Further text files to put into it, by name.
+
+        Raises:
+            UserError: if it cannot be written (the disk is full, say); what stood there is kept.
+        """
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        record = json.dumps(self.describe(), indent=1, allow_nan=False)
+        with atomic_directory(path) as folder:
+            save_file(self._stored(), folder / TENSORS)
+            (folder / RECORD).write_text(record)
+            for name, text in (beside or {}).items():
+                (folder / name).write_text(text)
+        return path
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        source: Source | None = None,
+        *,
+        strict: bool = True,
+        device: str | torch.device = "cpu",
+    ) -> Program:
+        """Read a program and verify its source.
+
+        Arguments:
+            path: The directory that :meth:`save` wrote, or a run directory.
+            source: The source to stand on; by default the one that the program names by URI.
+            strict: Whether a changed source is an error; else it is a warning.
+            device: Where to compute.
+
+        Raises:
+            UserError: if there is no program, it is damaged or of a foreign format, or the source
+                differs, saying in what.
+        """
+        path = Path(path)
+        record = _read_record(path)
+        tensors = _read_tensors(path)
+        if source is None:
+            if record.source.uri is None:
+                raise UserError(f"program {path} names no source; give one: load(path, source=...)")
+            source = sources.load(record.source.uri)
+        differs = difference(record.source, source)
+        if differs:
+            message = f"program {path}: the source is not the one it was fitted to: {differs}"
+            if strict:
+                raise UserError(
+                    f"{message}; pass strict=False (--no-strict) to use it all the same"
+                )
+            warnings.warn(message, stacklevel=2)
+        program = cls(
+            source=source,
+            transformation=parts.build("transformations", record.transformation),
+            mapping=parts.build("mappings", record.mapping),
+            task=TaskSpec.from_json(record.task),
+            recipe=record.recipe,
+            parameters=record.parameters,
+            metrics=record.metrics,
+            seed=record.seed,
+        )
+        program.transformation.bind(source, program.task)
+        program.mapping.bind(source, program.task)
+        program.restore(tensors, str(path))
+        for part in (source, program.transformation, program.mapping):
+            part.to(device)
+        return program
+
+    def restore(self, tensors: dict[str, Tensor], where: str) -> None:
+        """Put tensors back in place.
+
+        Raises:
+            UserError: if a tensor is missing, unknown, or of another shape.
+        """
+        own = self.tensors()
+        for name in sorted(own.keys() | tensors.keys()):
+            if name not in tensors or name not in own:
+                side = "missing" if name not in tensors else "unknown"
+                raise UserError(f"program {where}: tensor {name!r} is {side}; it is not whole")
+            if own[name].shape != tensors[name].shape:
+                raise UserError(
+                    f"program {where}: tensor {name!r} has shape {tuple(tensors[name].shape)}; "
+                    f"{tuple(own[name].shape)} is wanted"
+                )
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                own[name].copy_(tensor)
+
+
+def probe(source: Source) -> Tensor:
+    """The source's scores (2, classes) on two seeded samples; costs two queries."""
+    generator = torch.Generator().manual_seed(0)
+    spec = source.input
+    x = torch.rand((2, *spec.shape), generator=generator)
+    if np.isfinite(spec.lower) and np.isfinite(spec.upper):
+        x = x * (spec.upper - spec.lower) + spec.lower
+    device = next((p.device for p in source.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        return source(x.to(device)).float().cpu().flatten(1)
+
+
+def difference(record: SourceRecord, source: Source) -> str | None:
+    """In what a source differs from the one a program was fitted to; ``None``: in nothing."""
+    for name, spec in (("input", source.input.json()), ("output", source.output.json())):
+        old = getattr(record, name)
+        changed = [key for key in old.keys() | spec.keys() if old.get(key) != spec.get(key)]
+        if changed:
+            key = sorted(changed)[0]
+            return f"its {name} specification differs: {key} was {old.get(key)}, is {spec.get(key)}"
+    if record.scores != int(source.scores):
+        return "its scores are of another kind"
+    if record.fingerprint == source.fingerprint():
+        return None
+    if record.probe is None:
+        return "its weights differ"
+    apart = float((torch.tensor(record.probe) - probe(source)).abs().max())
+    if apart <= TOLERANCE:
+        return f"its weights differ (its logits on the stored probe by no more than {apart:.1g})"
+    return f"its weights differ, and its logits on the stored probe by {apart:.3g}"
+
+
+def _natural(x: Tensor, spec: InputSpec) -> Tensor:
+    """uint8 images in [0, 1]; everything as float32."""
+    x = x.float() / 255 if x.dtype == torch.uint8 and spec.kind == "image" else x.float()
+    if not torch.isfinite(x).all():
+        raise UserError("a sample holds NaN or an infinite value; remove or fill it")
+    return x
+
+
+def _read_record(path: Path) -> Record:
+    file = path / RECORD
+    if not path.is_dir():
+        raise UserError(f"no such program: {path} is not a folder")
+    if not file.is_file():
+        unfinished = (path / "checkpoint").is_dir()
+        hint = "; it holds an unfinished run: continue it with --resume" if unfinished else ""
+        raise UserError(f"no program in {path}: {RECORD} is missing{hint}")
+    try:
+        raw = json.loads(file.read_text())
+    except (ValueError, OSError):
+        raise UserError(f"program {file} is damaged: it is not JSON") from None
+    if not isinstance(raw, dict) or raw.get("format") != "reprogram.program":
+        raise UserError(f"{file} is not a program of this library")
+    if raw.get("format_version") != FORMAT:
+        raise UserError(
+            f"program {file} has format version {raw.get('format_version')}; this library reads "
+            f"{FORMAT}: install the version that wrote it ({raw.get('library_version')})"
+        )
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"program {file} is damaged at {where!r}: {first['msg']}") from None
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = path / TENSORS
+    if not file.is_file():
+        raise UserError(f"no program in {path}: {TENSORS} is missing")
+    try:
+        return load_file(file)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"program {file} is damaged or no safetensors file: {error}") from None

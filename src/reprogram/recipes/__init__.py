@@ -1,0 +1,40 @@
+"""One paper, one function: each composes a source, parts and numbers into a ``Training``.
+
+The list ``RECIPES`` is the registry; other packages add theirs under the entry point group
+``reprogram.recipes``.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from reprogram.recipes.base import Recipe, recipe
+from reprogram.recipes.images import ar
+from reprogram.recipes.series import series_to_features, v2s, v2s_fm
+from reprogram.types import nearest
+
+__all__ = ["RECIPES", "Recipe", "ar", "find", "recipe", "series_to_features", "v2s", "v2s_fm"]
+
+RECIPES: dict[str, Recipe] = {
+    "v2s": v2s,
+    "v2s-fm": v2s_fm,
+    "series-to-features": series_to_features,
+    "ar": ar,
+}
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name, ours or another package's.
+
+    Raises:
+        UserError: for an unknown one, with the nearest names.
+
+    Example:
+        >>> find("v2s") is v2s
+        True
+    """
+    known = {entry.name: entry.load for entry in entry_points(group="reprogram.recipes")}
+    known |= {key: lambda value=value: value for key, value in RECIPES.items()}
+    if name not in known:
+        raise nearest("recipe", name, known)
+    return known[name]()

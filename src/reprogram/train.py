@@ -1,0 +1,376 @@
+"""The one loop: white box and black box, first run and resumed run alike."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reprogram.criteria import Criterion, CrossEntropy
+from reprogram.files import atomic_write
+from reprogram.mappings import Mapping
+from reprogram.model import BatchObjective, Reprogrammed
+from reprogram.optim import Optimizer
+from reprogram.program import Program
+from reprogram.sources import Source
+from reprogram.tasks import Split, Task
+from reprogram.tasks.metrics import metrics as measure
+from reprogram.transformations import Transformation
+from reprogram.types import TaskSpec, UserError
+
+CHECKPOINT = "checkpoint"
+CACHE_BYTES = 2**30  # prepared inputs are kept up to this size, computed again beyond it
+
+
+@dataclass
+class Training:
+    """Everything :func:`fit` needs besides the task: what a recipe returns.
+
+    Arguments:
+        source: Frozen.
+        transformation: Not yet bound.
+        mapping: Not yet bound.
+        optimizer: Not yet bound.
+        epochs: Passes over the training split, >= 1.
+        batch_size: Samples in a step, >= 1.
+        criterion: One loss a sample.
+        seed: Of the order of samples and of every random draw.
+        device: Where to compute, as torch names it.
+        recipe: Name of the recipe.
+        parameters: Every parameter of the recipe.
+    """
+
+    source: Source
+    transformation: Transformation
+    mapping: Mapping
+    optimizer: Optimizer
+    epochs: int
+    batch_size: int
+    criterion: Criterion = field(default_factory=CrossEntropy)
+    seed: int = 0
+    device: str = "cpu"
+    recipe: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"argument {name!r} is {getattr(self, name)}; give 1 or more")
+        try:
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"argument 'device' is {self.device!r}: {reason}") from None
+        if self.optimizer.gradient and not self.source.gradient:
+            raise UserError(
+                f"{type(self.optimizer).__name__} needs a gradient, and source "
+                f"{self.source.uri or 'given'} lets none pass; use SPSA or CMAES"
+            )
+
+    def bind(self, spec: TaskSpec) -> None:
+        """Bind transformation, mapping and criterion, and move everything to the device."""
+        for part in (self.transformation, self.mapping, self.criterion):
+            part.bind(self.source, spec)
+        for part in (self.source, self.transformation, self.mapping, self.criterion):
+            part.to(self.device)
+
+    def program(self, spec: TaskSpec) -> Program:
+        """The program made of the parts as they are now."""
+        return Program(
+            source=self.source,
+            transformation=self.transformation,
+            mapping=self.mapping,
+            task=spec,
+            recipe=self.recipe,
+            parameters=self.parameters,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What :func:`fit` tells after each step."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    validation: dict[str, float]
+
+
+def fit(
+    training: Training,
+    task: Task,
+    out: str | Path | None = None,
+    resume: bool = False,
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint_seconds: float = 10.0,
+) -> Program:
+    """Train transformation and mapping; the source is never touched.
+
+    With a validation split the epoch of its lowest loss is kept; without one (too few rows) the
+    last. Test is read once, at the end.
+
+    Arguments:
+        training: What a recipe composed.
+        task: With its splits.
+        out: Run directory: the program, ``metrics.json``, ``history.csv``, and ``checkpoint/``
+            while running. Nothing is written if absent.
+        resume: Go on from ``out``'s checkpoint, to the same result as an unbroken run.
+        progress: Called after each step.
+        checkpoint_seconds: Time between checkpoints.
+
+    Raises:
+        UserError: if the task does not fit, the parts or ``out`` already holds a run.
+    """
+    folder = Path(out) if out is not None else None
+    if folder is not None and _finished(folder, resume):
+        return Program.load(folder, training.source, device=training.device)
+    training.bind(task.spec)
+    loop = _Loop(training, task)
+    if folder is not None and resume:
+        loop.restore(folder)
+    saved = time.monotonic()
+    while loop.step < loop.steps:
+        report = loop.advance()
+        if folder is not None and time.monotonic() - saved >= checkpoint_seconds:
+            loop.save(folder)
+            saved = time.monotonic()
+        if progress is not None:
+            progress(report)
+    program = loop.finish()
+    if folder is not None:
+        beside = {"metrics.json": json.dumps(program.metrics, indent=1), "history.csv": loop.csv()}
+        program.save(folder, beside=beside)
+    return program
+
+
+def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[str, float]:
+    """Loss and metrics of a program on a split, as fractions.
+
+    Example:
+        >>> import reprogram
+        >>> source, task = reprogram.load_source("zoo:images"), reprogram.load_task("digits")
+        >>> training = reprogram.recipes.ar(source, task, epochs=1)
+        >>> training.bind(task.spec)
+        >>> sorted(evaluate(training.program(task.spec), task.test.subset(torch.arange(40))))
+        ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1', 'roc_auc']
+    """
+    prepared = _Prepared(program.model.transformation, split, program.device)
+    return _evaluate(program.model, prepared, batch_size)
+
+
+@torch.no_grad()
+def _evaluate(model: Reprogrammed, prepared: _Prepared, batch_size: int) -> dict[str, float]:
+    model.eval()
+    scores = [
+        model.run(prepared.batch(index)[0]).log_softmax(1).cpu()
+        for index in torch.arange(len(prepared)).split(batch_size)
+    ]
+    targets, weights = prepared.split.targets, prepared.split.weights
+    score = torch.cat(scores)
+    losses = -score.gather(1, targets[:, None])[:, 0] * weights
+    loss = float(losses.sum() / weights.sum().clamp_min(1e-12))
+    return {"loss": loss, **measure(score, targets, weights)}
+
+
+class _Prepared:
+    """A split behind ``transformation.prepare``: computed once a sample where memory allows."""
+
+    def __init__(
+        self, transformation: Transformation, split: Split, device: torch.device | str
+    ) -> None:
+        self.transformation, self.split, self.device = transformation, split, device
+        self.cache: Tensor | None = None
+        first = self._compute(torch.arange(min(len(split), 64)))
+        if len(split) and first.nbytes / len(first) * len(split) <= CACHE_BYTES:
+            rest = torch.arange(len(first), len(split)).split(64)
+            self.cache = torch.cat([first, *[self._compute(i) for i in rest if len(i)]])
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Prepared inputs, targets and weights, on the device."""
+        x = self._compute(index) if self.cache is None else self.cache[index]
+        y, w = self.split.targets[index], self.split.weights[index]
+        return x.to(self.device), y.to(self.device), w.to(self.device)
+
+    @torch.no_grad()
+    def _compute(self, index: Tensor) -> Tensor:
+        return self.transformation.prepare(self.split.batch(index)[0].to(self.device))
+
+
+class _Loop:
+    """The state of a run between two steps."""
+
+    def __init__(self, training: Training, task: Task) -> None:
+        self.training, self.task = training, task
+        self.model = Reprogrammed(training.source, training.transformation, training.mapping)
+        self.program = training.program(task.spec)
+        self.train = _Prepared(training.transformation, task.train, training.device)
+        self.validation = task.validation and _Prepared(
+            training.transformation, task.validation, training.device
+        )
+        self.per_epoch = math.ceil(len(task.train) / training.batch_size)
+        self.steps = self.per_epoch * training.epochs
+        training.optimizer.bind(training.transformation, training.mapping, self.steps)
+        self.fingerprint = training.source.fingerprint()
+        self.step, self.seconds, self.loss_sum, self.queries = 0, 0.0, 0.0, 0
+        self.best, self.kept = math.inf, {}
+        self.history: list[dict[str, float]] = []
+        self.order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def advance(self) -> Progress:
+        """One step, and the validation at an epoch's end."""
+        began = time.monotonic()
+        training = self.training
+        epoch, place = divmod(self.step, self.per_epoch)
+        if self.order[0] != epoch:
+            generator = torch.Generator().manual_seed(hash((training.seed, epoch)) % 2**63)
+            self.order = epoch, torch.randperm(len(self.train), generator=generator)
+        index = self.order[1][place * training.batch_size :][: training.batch_size]
+        self.model.train()
+        batch = self.train.batch(index)
+        objective = BatchObjective(
+            self.model, training.criterion, batch, seed=training.seed, step=self.step
+        )
+        loss = float(training.optimizer.step(objective))
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {self.step + 1}; give a smaller learning rate"
+            )
+        for part in (training.transformation, training.mapping, training.criterion):
+            part.advance(self.step, self.steps)
+        self.step += 1
+        self.queries += training.optimizer.evaluations * len(index)
+        self.loss_sum += loss
+        if place + 1 == self.per_epoch:
+            self._end_epoch(epoch)
+        self.seconds += time.monotonic() - began
+        validation = {k.removeprefix("validation_"): v for k, v in self.history[-1].items()
+                      if k.startswith("validation_")} if self.history else {}  # fmt: skip
+        return Progress(self.step, self.steps, epoch + 1, training.epochs, loss, validation)
+
+    def _end_epoch(self, epoch: int) -> None:
+        row = {"epoch": epoch + 1, "loss": self.loss_sum / self.per_epoch}
+        self.loss_sum = 0.0
+        if self.validation:
+            measured = _evaluate(self.model, self.validation, self._eval_batch)
+            self.queries += len(self.validation)
+            row |= {f"validation_{name}": value for name, value in measured.items()}
+            if measured["loss"] < self.best:
+                self.best = measured["loss"]
+                self.kept = {n: t.detach().cpu().clone() for n, t in self.program.tensors().items()}
+        self.history.append(row)
+
+    @property
+    def _eval_batch(self) -> int:
+        return max(64, self.training.batch_size)
+
+    def finish(self) -> Program:
+        """The kept epoch's program with its metrics."""
+        program, task = self.program, self.task
+        if self.kept:
+            program.restore(self.kept, "kept in memory")
+        splits = {"train": self.train, "validation": self.validation}
+        if task.test is not None:
+            splits["test"] = _Prepared(
+                self.training.transformation, task.test, self.training.device
+            )
+        metrics: dict[str, Any] = {}
+        for name, prepared in splits.items():
+            if prepared:
+                metrics[name] = _evaluate(self.model, prepared, self._eval_batch)
+                self.queries += len(prepared)
+        metrics |= {
+            "parameters": program.trained,
+            "program_bytes": program.bytes,
+            "seconds": round(self.seconds, 2),
+            "queries": self.queries,
+            "source_unchanged": self.training.source.fingerprint() == self.fingerprint,
+        }
+        program.metrics = metrics
+        return program
+
+    def csv(self) -> str:
+        """The history, a row an epoch."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.history[-1]), restval="")
+        writer.writeheader()
+        writer.writerows(self.history)
+        return text.getvalue()
+
+    def _signature(self) -> str:
+        training = self.training
+        return json.dumps(
+            [training.recipe, training.parameters, training.seed, training.epochs,
+             training.batch_size, self.task.spec.json(), len(self.task.train), self.fingerprint],
+        )  # fmt: skip
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "signature": self._signature(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss_sum": self.loss_sum,
+            "queries": self.queries,
+            "best": self.best,
+            "kept": self.kept,
+            "history": self.history,
+            "tensors": {n: t.detach().cpu() for n, t in self.program.tensors().items()},
+            "criterion": self.training.criterion.state_dict(),
+            "optimizer": self.training.optimizer.state_dict(),
+        }
+        with atomic_write(folder / CHECKPOINT / "state.pt") as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, folder: Path) -> None:
+        """Go back to where the checkpoint was written; without one, start."""
+        file = folder / CHECKPOINT / "state.pt"
+        if not file.is_file():
+            return
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # whatever a damaged archive makes torch raise
+            raise UserError(f"checkpoint {file} is damaged; delete {folder} and fit anew") from None
+        if state["signature"] != self._signature():
+            raise UserError(
+                f"checkpoint {file} belongs to another run: recipe, parameters, task or source "
+                "differ; resume with the same ones or choose another folder"
+            )
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.loss_sum, self.queries = state["loss_sum"], state["queries"]
+        self.best, self.kept, self.history = state["best"], state["kept"], state["history"]
+        self.program.restore(state["tensors"], str(file))
+        self.training.criterion.load_state_dict(state["criterion"])
+        self.training.optimizer.load_state_dict(state["optimizer"])
+
+
+def _finished(folder: Path, resume: bool) -> bool:
+    """Whether the folder holds a finished run that may be returned as it is."""
+    if (folder / "program.json").is_file():
+        if resume:
+            return True
+        raise UserError(f"{folder} already holds a program; choose another folder for the run")
+    if (folder / CHECKPOINT).is_dir():
+        if resume:
+            return False
+        raise UserError(
+            f"{folder} holds an unfinished run; continue it with --resume or choose another folder"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is not an empty folder; choose another one for the run")
+    return False

@@ -1,0 +1,131 @@
+"""What every input transformation promises, and how several make one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from reprogram.types import InputSpec, SourceLike, TaskSpec, UserError
+
+
+class Transformation(nn.Module):
+    """Target batch -> source input, inside the source's bounds.
+
+    A subclass keeps its constructor's arguments as attributes of the same names (a saved program
+    writes them down), creates what depends on shapes in :meth:`bind`, and puts the work that no
+    parameter of the program takes part in into :meth:`prepare`.
+
+    Parameters and persistent buffers are the program and are saved; a table that :meth:`bind` makes
+    anew belongs into a buffer with ``persistent=False``.
+    """
+
+    def bind(self, source: SourceLike, task: TaskSpec) -> None:
+        """Learn the shapes, create the parameters; called at fit and again at load.
+
+        Raises:
+            UserError: if the task does not fit the source's door through this transformation.
+        """
+        del source, task
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """The part without parameters of the program: computed once a sample and cached."""
+        return x
+
+    def advance(self, step: int, steps: int) -> None:
+        """Called after each step: annealing, projection."""
+        del step, steps
+
+    def after(self, task: TaskSpec) -> TaskSpec:
+        """The task as the next transformation of a :class:`Compose` sees it."""
+        raise UserError(f"{type(self).__name__} writes the source's input: it must come last")
+
+
+class Compose(Transformation):
+    """Several transformations, one after the other; the last writes the source's input.
+
+    Arguments:
+        parts: In the order in which a sample meets them.
+
+    Example:
+        >>> from reprogram.transformations import Frame, Resize
+        >>> Compose([Resize(16), Frame()])
+        Compose(
+          (parts): ModuleList(
+            (0): Resize(16)
+            (1): Frame()
+          )
+        )
+    """
+
+    def __init__(self, parts: Sequence[Transformation]) -> None:
+        super().__init__()
+        if not parts:
+            raise UserError("argument 'parts' of Compose is empty; give at least one part")
+        self.parts: Sequence[Transformation] = nn.ModuleList(parts)  # pyright: ignore
+
+    def bind(self, source: SourceLike, task: TaskSpec) -> None:
+        """Bind each part to the task as the parts before it leave it."""
+        for i, part in enumerate(self.parts):
+            part.bind(source, task)
+            if i + 1 < len(self.parts):
+                task = part.after(task)
+        # Parts without parameters before the first that has some need to run only once a sample.
+        trains = [any(True for _ in part.parameters()) for part in self.parts]
+        self._once = trains.index(True) if True in trains else len(trains) - 1
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Run the leading parts that do not train, and the first trainable part's own."""
+        for part in self.parts[: self._once]:
+            x = part(part.prepare(x))
+        return self.parts[self._once].prepare(x)
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        """(batch, *prepared) -> (batch, *source.input.shape)."""
+        x = self.parts[self._once](prepared)
+        for part in self.parts[self._once + 1 :]:
+            x = part(part.prepare(x))
+        return x
+
+    def advance(self, step: int, steps: int) -> None:
+        """Advance every part."""
+        for part in self.parts:
+            part.advance(step, steps)
+
+
+def require_kinds(
+    part: nn.Module, source: SourceLike, door: str, task: TaskSpec, kind: str
+) -> None:
+    """Check that ``part`` stands between a task of that kind and a door of that kind.
+
+    Raises:
+        UserError: naming both kinds.
+    """
+    name = type(part).__name__
+    if task.input.kind != kind:
+        raise UserError(f"{name} takes a task of kind {kind!r}; {task.name} is {task.input.kind!r}")
+    if source.input.kind != door:
+        raise UserError(
+            f"{name} writes {door!r}; source {source.uri or 'given'} takes {source.input.kind!r} "
+            "at this door"
+        )
+
+
+def seeded_uniform(shape: Sequence[int], bound: float, seed: int) -> Tensor:
+    """U(-bound, bound) from a generator of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.rand(tuple(shape), generator=generator) - 1) * bound
+
+
+def replace_input(task: TaskSpec, **changes: object) -> TaskSpec:
+    """The task with some fields of its input changed."""
+    spec: InputSpec = dataclasses.replace(task.input, **changes)  # pyright: ignore
+    return dataclasses.replace(task, input=spec)
+
+
+def glorot(fan_in: int, fan_out: int) -> float:
+    """Bound of Glorot and Bengio's uniform initialisation (2010)."""
+    return math.sqrt(6 / (fan_in + fan_out))
