@@ -22,7 +22,7 @@ from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.optim import Optimizer
 from reprogram.program import Program
 from reprogram.sources import Source
-from reprogram.tasks import Split, Task
+from reprogram.tasks.base import Split, Task
 from reprogram.tasks.metrics import metrics as measure
 from reprogram.transformations import Transformation
 from reprogram.types import TaskSpec, UserError

@@ -15,7 +15,7 @@ from reprogram import optim
 from reprogram.mappings import Fixed
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
-from reprogram.tasks import Split, Task
+from reprogram.tasks.base import Split, Task
 from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
 from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec, UserError

@@ -6,7 +6,7 @@ from reprogram import optim, parts
 from reprogram.criteria import ClassWeights, CrossEntropy
 from reprogram.recipes.base import recipe
 from reprogram.sources import Source
-from reprogram.tasks import Task
+from reprogram.tasks.base import Task
 from reprogram.train import Training
 from reprogram.transformations import ModulateSeries, PadSeries, SeriesToFeatures
 
