@@ -1,0 +1,144 @@
+"""A small residual network for 32 x 32 images: the CIFAR network of the residual-learning paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reprogram.sources.base import Stage, TorchSource
+from reprogram.types import InputSpec, OutputSpec, UserError
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut without weights.
+
+    Where the block halves the image, the shortcut takes every second pixel and pads the new
+    channels with zeros (option A of the paper).
+
+    Arguments:
+        channels: Of the input.
+        width: Of the output.
+        stride: 1, or 2 to halve the image.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.stride, self.padding = stride, (width - channels) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, side, side) -> (batch, width, side / stride, side / stride)."""
+        y = self.bn1(self.conv1(x)).relu()
+        y = self.bn2(self.conv2(y))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        shortcut = nn.functional.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding))
+        return (y + shortcut).relu()
+
+
+class ResidualNetwork(nn.Module):
+    """Normalised 32 x 32 images to logits: ResNet-20, -32, -44, -56 or -110 for CIFAR.
+
+    Names of the weights are those of the public ``pytorch_resnet_cifar10`` networks.
+
+    Arguments:
+        depth: Layers with weights: 6 n + 2.
+        classes: Number of outputs.
+
+    Raises:
+        UserError: if ``depth`` is not 6 n + 2.
+
+    References:
+        | Deep residual learning for image recognition (He, Zhang, Ren, Sun, 2015), arXiv 1512.03385
+
+    Example:
+        >>> network, images = ResidualNetwork(depth=20, classes=10), torch.zeros(2, 3, 32, 32)
+        >>> network(images).shape, network.features(images).shape
+        (torch.Size([2, 10]), torch.Size([2, 64]))
+    """
+
+    def __init__(self, *, depth: int = 20, classes: int = 10) -> None:
+        super().__init__()
+        if depth < 8 or depth % 6 != 2:
+            raise UserError(f"argument 'depth' is {depth}; it must be 6 n + 2: 20, 32, 44, 56, 110")
+        count = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = _blocks(16, 16, count, stride=1)
+        self.layer2 = _blocks(16, 32, count, stride=2)
+        self.layer3 = _blocks(32, 64, count, stride=2)
+        self.linear = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def features(self, x: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 64"]:
+        """What enters the last layer."""
+        x = self.bn1(self.conv1(x)).relu()
+        x = self.layer3(self.layer2(self.layer1(x)))  # (batch, 64, side / 4, side / 4)
+        return x.mean((2, 3))
+
+    def forward(self, x: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch classes"]:
+        """(batch, 3, 32, 32) -> logits (batch, classes)."""
+        return self.linear(self.features(x))
+
+
+class Normalise(nn.Module):
+    """Images in [0, 1] less the mean of each channel, over its standard deviation.
+
+    Arguments:
+        mean: One value for each channel.
+        std: One value for each channel.
+
+    Example:
+        >>> Normalise(mean=[0.5], std=[0.25])(torch.ones(1, 1, 1, 1)).item()
+        2.0
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(std)[:, None, None])
+
+    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
+        """(batch, channels, height, width) -> the same."""
+        return (x - self.mean) / self.std
+
+
+def residual_source(
+    network: ResidualNetwork, names: Sequence[str], *,
+    mean: Sequence[float], std: Sequence[float], uri: str | None = None,
+) -> TorchSource:  # fmt: skip
+    """The network behind its normalisation, frozen, with the doors ``image`` and ``normalised``.
+
+    Arguments:
+        network: The trained network.
+        names: Names of its classes, in order.
+        mean: Of the training images, for each channel, in [0, 1].
+        std: Likewise.
+        uri: Under which name a saved program finds it again.
+    """
+    shape = (3, 32, 32)
+    image = InputSpec("image", shape, lower=0.0, upper=1.0)
+    # The range of every channel holds: the widest that all three allow.
+    lower = max(-m / s for m, s in zip(mean, std, strict=True))
+    upper = min((1 - m) / s for m, s in zip(mean, std, strict=True))
+    normalised = InputSpec("image", shape, lower=lower, upper=upper, normalised=True)
+    stages = [
+        Stage("image", image, Normalise(mean=mean, std=std)),
+        Stage("normalised", normalised, network),
+    ]
+    return TorchSource(stages, OutputSpec("classes", (len(names),), tuple(names)), uri=uri)
+
+
+def _blocks(channels: int, width: int, count: int, *, stride: int) -> nn.Sequential:
+    first = Block(channels, width, stride)
+    return nn.Sequential(first, *(Block(width, width, 1) for _ in range(count - 1)))

@@ -1,0 +1,114 @@
+"""Weights into networks: the library's own, and the public attention RNN from its Keras file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reprogram.sources.attention_rnn import AttentionRNN
+from reprogram.types import UserError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+# Each weight of ours that is one array of the file, and its group there.
+_DENSE = {"query": "dense", "hidden": "dense_1", "bottleneck": "dense_2", "out": "output"}
+_CONVOLUTIONS = {"conv1": "conv2d", "conv2": "conv2d_1"}
+_NORMS = {"norm1": "batch_normalization", "norm2": "batch_normalization_1"}
+_LSTMS = {
+    "lstm1": ("bidirectional", "forward_lstm/lstm_cell_1", "backward_lstm/lstm_cell_2"),
+    "lstm2": ("bidirectional_1", "forward_lstm_1/lstm_cell_4", "backward_lstm_1/lstm_cell_5"),
+}
+
+
+def read_keras(path: Path) -> dict[str, np.ndarray]:
+    """Every array below ``model_weights`` of a Keras HDF5 file, by its path without ``:0``.
+
+    Raises:
+        UserError: if h5py is not installed or the file is not such a file.
+    """
+    try:
+        import h5py
+    except ModuleNotFoundError:
+        raise UserError(
+            "reading Keras weights needs h5py; pip install 'reprogram[audio]'"
+        ) from None
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            weights = cast("h5py.Group", file["model_weights"])
+            weights.visititems(
+                lambda name, item: (
+                    arrays.update({name.removesuffix(":0"): np.asarray(item)})
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+    except (OSError, KeyError):
+        raise UserError(f"file {path} is not a Keras HDF5 file; delete it, and it is downloaded "
+                        "again, or replace it with the published one") from None  # fmt: skip
+    return arrays
+
+
+def convert_attention_rnn(arrays: Mapping[str, np.ndarray]) -> AttentionRNN:
+    """The attention RNN with weights from :func:`read_keras`.
+
+    Keras keeps dense kernels as (in, out), convolutions as (height, width, in, out) and the gates
+    of an LSTM in torch's own order, with one bias where torch has two.
+
+    Arguments:
+        arrays: Of ``model-attRNN.h5`` of douglas125/SpeechCmdRecognition (MIT licence).
+
+    Raises:
+        UserError: if an array is missing or of another shape.
+    """
+    state: dict[str, Tensor] = {}
+
+    def take(name: str, group: str, array: str, axes: tuple[int, ...] = (0,)) -> None:
+        key = f"{group}/{array}"
+        if key not in arrays:
+            raise UserError(f"array {key!r} is not in the Keras file; give model-attRNN.h5")
+        state[name] = torch.from_numpy(arrays[key].transpose(axes).copy()).float()
+
+    for ours, group in _DENSE.items():
+        take(f"{ours}.weight", f"{group}/{group}", "kernel", (1, 0))
+        take(f"{ours}.bias", f"{group}/{group}", "bias")
+    for ours, group in _CONVOLUTIONS.items():
+        take(f"{ours}.weight", f"{group}/{group}", "kernel", (3, 2, 0, 1))
+        take(f"{ours}.bias", f"{group}/{group}", "bias")
+    for ours, group in _NORMS.items():
+        take(f"{ours}.weight", f"{group}/{group}", "gamma")
+        take(f"{ours}.bias", f"{group}/{group}", "beta")
+        take(f"{ours}.running_mean", f"{group}/{group}", "moving_mean")
+        take(f"{ours}.running_var", f"{group}/{group}", "moving_variance")
+    for ours, (group, forward, backward) in _LSTMS.items():
+        for cell, suffix in ((forward, "l0"), (backward, "l0_reverse")):
+            take(f"{ours}.weight_ih_{suffix}", f"{group}/{group}/{cell}", "kernel", (1, 0))
+            take(
+                f"{ours}.weight_hh_{suffix}", f"{group}/{group}/{cell}", "recurrent_kernel", (1, 0)
+            )
+            take(f"{ours}.bias_ih_{suffix}", f"{group}/{group}/{cell}", "bias")
+    return fill(AttentionRNN(classes=len(state["out.bias"])), state)
+
+
+def fill(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """The network, now with these weights.
+
+    Two things that tell nothing may be absent: the second bias of an LSTM, which stays zero, and
+    the batch counter of a batch-norm.
+
+    Raises:
+        UserError: if a weight is missing, unknown or of another shape.
+    """
+    try:
+        missing, unknown = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"weights do not fit: {str(error).splitlines()[-1].strip()}") from None
+    missing = [m for m in missing if "bias_hh" not in m and "num_batches_tracked" not in m]
+    if missing or unknown:
+        raise UserError(f"weights do not fit: missing {missing}, unknown {unknown}")
+    return network
