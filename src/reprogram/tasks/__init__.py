@@ -1,0 +1,84 @@
+"""Target tasks: loaders, splits, user files, metrics."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from reprogram.tasks.base import LazyInputs, Split, Task
+from reprogram.tasks.build import Samples, make_task
+from reprogram.tasks.digits import load_digits
+from reprogram.tasks.metrics import METRICS, metrics
+from reprogram.tasks.ucr import load_ucr
+from reprogram.tasks.user import KINDS, Reading, load_file, read
+from reprogram.types import UserError, nearest
+
+TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
+    {
+        "digits": (load_digits, "handwritten digits, 8x8 pixels, 10 classes, with scikit-learn"),
+        "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
+    }
+)
+"""Loader and description of each named task; ``NAME`` stands for what follows the colon."""
+
+
+def load(task: str, *, label: str = "label", seed: int = 0, **options: Any) -> Task:
+    """A target task by its name, or of the user's own files.
+
+    Arguments:
+        task: A name of :data:`TASKS`, or the path of a file or folder
+            (see :func:`~reprogram.tasks.user.load_file`).
+        label: The label column of a table.
+        seed: Of the cuts that are not published.
+        options: What the loader takes besides: ``size`` of a folder of images.
+
+    Raises:
+        UserError: if there is no such task, file or option, or the data are not fit to learn from.
+
+    Example:
+        >>> load("digit")
+        Traceback (most recent call last):
+        reprogram.types.UserError: unknown task 'digit'; did you mean 'digits'? Known: digits, ucr:NAME...
+    """
+    prefix, colon, argument = task.partition(":")
+    name = f"{prefix}:NAME" if colon else task
+    if name in TASKS:
+        loader, arguments = TASKS[name][0], [argument] if colon else []
+    elif Path(task).expanduser().exists() or _like_path(task):
+        loader, arguments = load_file, [task]
+        options["label"] = label
+    else:
+        raise UserError(f"{nearest('task', task, TASKS)}, or the path of a file or folder")
+    known = [p for p in inspect.signature(loader).parameters if p not in ("name", "path")]
+    for option in options:
+        if option not in known:
+            raise UserError(f"task {task!r} takes no option {option!r}; "
+                            f"it takes {', '.join(known)}")  # fmt: skip
+    return loader(*arguments, seed=seed, **options)
+
+
+def _like_path(task: str) -> bool:
+    return re.search(r"[/\\.~]", task) is not None and re.match(r"\w\w+:", task) is None
+
+
+__all__ = [
+    "KINDS",
+    "METRICS",
+    "TASKS",
+    "LazyInputs",
+    "Reading",
+    "Samples",
+    "Split",
+    "Task",
+    "load",
+    "load_digits",
+    "load_file",
+    "load_ucr",
+    "make_task",
+    "metrics",
+    "read",
+]

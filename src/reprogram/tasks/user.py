@@ -1,0 +1,250 @@
+"""The user's own files: read with labels as a task, or as rows to predict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprogram.tasks.arrays import read_arrays
+from reprogram.tasks.base import LazyInputs, Split, Task
+from reprogram.tasks.build import Samples, as_inputs, class_name, make_task
+from reprogram.tasks.images import (
+    SUFFIXES,
+    read_images,
+    scan_classes,
+    scan_images,
+    to_pixels,
+)
+from reprogram.tasks.series import is_ucr, read_text, suffix_of
+from reprogram.tasks.tables import read_table
+from reprogram.tasks.ucr import read_series
+from reprogram.types import InputKind, TaskSpec, UserError
+
+KINDS = ".csv, .tsv, .ts (each also .gz), .npz, or a folder of images with one folder a class"
+
+
+def load_file(
+    path: str | os.PathLike[str], *, label: str = "label", seed: int = 0,
+    size: int | str | tuple[int, int] | None = None,
+) -> Task:  # fmt: skip
+    """A task of the user's own files.
+
+    A folder of images with one folder a class (and optional ``train``, ``validation``, ``test``
+    folders above); a CSV or TSV table; a UCR ``.tsv`` or ``.ts``; an ``.npz``. A file whose name
+    ends in ``_TRAIN`` finds its ``_TEST`` beside it.
+
+    Arguments:
+        path: File or folder.
+        label: The label column of a table.
+        seed: Of the cuts.
+        size: Side, or ``(height, width)``, to which images are resized, in pixels; by default the
+            most common size.
+
+    Raises:
+        UserError: if the path is not there, or the file is not what it should be.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise UserError(f"no such file or folder: {str(path)!r}")
+    kind, parts = _parts(path, label, None if size is None else _size(size))
+    if "" in parts:  # one heap: all of it is there to train on
+        parts["train"] = parts.pop("")
+    if "train" not in parts:
+        raise UserError(f"{path} has no training rows, only {' and '.join(parts)}; add some")
+    return make_task(
+        str(path), kind, parts["train"], validation=parts.get("validation"),
+        test=parts.get("test"), seed=seed,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Reading(Split):
+    """Rows read for prediction; weight 0 where there is no label.
+
+    Arguments:
+        labels: Class name of each row that has a label; ``None`` if no row has.
+    """
+
+    labels: tuple[str | None, ...] | None = None
+
+
+def read(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], spec: TaskSpec, *,
+    label: str = "label",
+) -> Reading:  # fmt: skip
+    """Read files for a trained program: the kinds that :func:`load_file` reads, labelled or not.
+
+    Single images and folders of them, flat or by class; tables with or without the label column;
+    UCR files and ``.ts``; an ``.npz`` (``X``, else ``X_test``, else the other parts). Order is
+    kept. A row is called by its file (below the folder given), by ``file:line`` in a table, or by
+    the table's ``id`` column.
+
+    Arguments:
+        paths: One path or several.
+        spec: What the program expects. Images are resized and converted to it.
+        label: The label column of a table.
+
+    Raises:
+        UserError: if a path is not there, a sample does not fit ``spec``, or a label is no class
+            of it.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise UserError("no files to read; name at least one file or folder")
+    found = [Path(path).expanduser() for path in given]
+    for path in found:
+        if not path.exists():
+            raise UserError(f"no such file or folder: {str(path)!r}")
+    # the name alone, unless that would not tell the rows apart
+    plain = len(found) == 1 or len({p.name for p in found if p.is_file()}) == len(found)
+    parts = [_unlabelled(path, path.name if plain else str(path), spec, label) for path in found]
+    rows = tuple(row for part in parts for row in part.rows or ())
+    labels = [
+        class_name(value)
+        for part in parts
+        for value in (part.labels if part.labels is not None else [None] * len(part.inputs))
+    ]
+    for row, value in zip(rows, labels, strict=True):
+        if value is not None and value not in spec.classes:
+            known = ", ".join(spec.classes)
+            raise UserError(
+                f"row {row} has label {value!r}, which is no class of task {spec.name!r} "
+                f"({known}); correct it or leave it blank"
+            )
+    labelled = [value is not None for value in labels]
+    targets = [0 if value is None else spec.classes.index(value) for value in labels]
+    return Reading(
+        _joined([part.inputs for part in parts]),
+        torch.tensor(targets),
+        torch.tensor(labelled, dtype=torch.float32),
+        rows,
+        tuple(labels) if any(labelled) else None,
+    )
+
+
+def _parts(
+    path: Path, label: str, size: tuple[int, int] | None
+) -> tuple[InputKind, dict[str, Samples]]:
+    """Kind and samples of each published split; ``""`` where there is none."""
+    if path.is_dir():
+        files, found = scan_classes(path)
+        samples = found._replace(inputs=read_images(files, size=size))
+        kind = "image"
+    elif suffix_of(path) == ".npz":
+        kind, parts = read_arrays(path, path.name)
+        _no_size(size, path)
+        return kind, parts
+    else:
+        _no_size(size, path)
+        samples = _series(path, path.name, label, labelled=True)
+        kind = "series"
+        test = _sibling(path)
+        if test is not None and samples.splits is None:
+            return kind, {"": samples, "test": _series(test, test.name, label, labelled=True)}
+    if samples.splits is None:
+        return kind, {"": samples}
+    parts = {part: samples.of(part) for part in ("train", "validation", "test")}
+    return kind, {part: rows for part, rows in parts.items() if rows is not None}
+
+
+def _series(
+    path: Path, name: str, label: str, *, labelled: bool, length: int | None = None
+) -> Samples:
+    suffix = suffix_of(path)
+    if suffix == ".ts" or (suffix == ".tsv" and is_ucr(read_text(path))):
+        return read_series(path, name, length)
+    if suffix in (".csv", ".tsv"):
+        return read_table(path, name, label, labelled=labelled)
+    raise UserError(f"file {path} is of no known kind; known: {KINDS}")
+
+
+def _sibling(path: Path) -> Path | None:
+    """``X_TEST`` beside ``X_TRAIN``, of the same kind if there is one."""
+    stem, mark, suffix = path.name.rpartition("_TRAIN")
+    if not mark or not suffix.startswith("."):
+        return None
+    kinds = (suffix, ".tsv", ".tsv.gz", ".ts", ".ts.gz", ".csv", ".csv.gz")
+    places = (path.with_name(f"{stem}_TEST{kind}") for kind in kinds)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _unlabelled(path: Path, name: str, spec: TaskSpec, label: str) -> Samples:
+    wanted, shape = spec.input.kind, spec.input.shape
+    if path.is_dir() or path.suffix.lower() in SUFFIXES:
+        _same_kind("image", wanted, path, spec)
+        files = scan_images(path) if path.is_dir() else [path]
+        rows, labels = [name], None
+        if path.is_dir():
+            rows = [file.relative_to(path).as_posix() for file in files]
+            folders = [class_name(file.parent.name) for file in files]
+            labels = folders if all(folder in spec.classes for folder in folders) else None
+            if name != path.name:
+                rows = [f"{name}/{row}" for row in rows]
+        return Samples(read_images(files, shape=shape), labels, rows)
+    if suffix_of(path) == ".npz":
+        kind, parts = read_arrays(path, name)
+        samples = next(parts[part] for part in ("", "test", "validation", "train") if part in parts)
+        _same_kind(kind, wanted, path, spec)
+        if kind == "image":
+            return samples._replace(inputs=_fitted(samples.inputs, shape, str(path)))
+    else:
+        samples = _series(path, name, label, labelled=False, length=shape[-1])
+        _same_kind("series", wanted, path, spec)
+    inputs = as_inputs(samples.inputs, wanted, samples.rows or (), str(path))
+    if tuple(inputs.shape[1:]) != shape:
+        raise UserError(f"file {path} holds series of shape {tuple(inputs.shape[1:])}, task "
+                        f"{spec.name!r} takes {shape} (channels, length); "
+                        "cut or resample them")  # fmt: skip
+    return samples._replace(inputs=inputs)
+
+
+def _same_kind(kind: str, wanted: str, path: Path, spec: TaskSpec) -> None:
+    if kind != wanted:
+        raise UserError(f"{path} holds {kind} samples, task {spec.name!r} takes {wanted} samples; "
+                        "give files of that kind")  # fmt: skip
+
+
+def _fitted(inputs: Any, shape: tuple[int, ...], where: str) -> Tensor:
+    """uint8 arrays (n, channels, h, w) resized and converted to ``shape``."""
+    from PIL import Image
+
+    if inputs.shape[1:] == shape:
+        return torch.from_numpy(inputs.copy())
+    pictures = (np.squeeze(image.transpose(1, 2, 0), 2) if len(image) == 1 else
+                np.ascontiguousarray(image.transpose(1, 2, 0)) for image in inputs)  # fmt: skip
+    return torch.stack(
+        [to_pixels(Image.fromarray(p), shape[0], (shape[1], shape[2]), where) for p in pictures]
+    )
+
+
+def _joined(inputs: list[Any]) -> Tensor | LazyInputs:
+    if len(inputs) == 1:
+        return inputs[0]
+    return torch.cat([part if isinstance(part, Tensor) else part[torch.arange(len(part))]
+                      for part in inputs])  # fmt: skip
+
+
+def _size(size: int | str | tuple[int, int]) -> tuple[int, int]:
+    sides = [size] * 2 if isinstance(size, int) else size
+    if isinstance(sides, str):
+        sides = (sides if "x" in sides else f"{sides}x{sides}").split("x")
+    try:
+        height, width = (int(side) for side in sides)
+    except ValueError:
+        height = width = 0
+    if height < 1 or width < 1:
+        raise UserError(f"argument 'size' is {size!r}; pass pixels, as 32 or '32x48' "
+                        "(height x width)")  # fmt: skip
+    return height, width
+
+
+def _no_size(size: tuple[int, int] | None, path: Path) -> None:
+    if size is not None:
+        raise UserError(f"argument 'size' is for folders of images, and {path} is none; drop it")
