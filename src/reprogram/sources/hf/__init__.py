@@ -45,10 +45,10 @@ def load(name: str) -> TorchSource:
 
     * Images: doors ``image`` (values in 0 to 1) and ``normalised``. A 224-pixel model takes
       ``(3, 224, 224)``; resizing belongs to the transformation.
-    * Audio: ``waveform`` in [-1, 1], then ``standardised`` for models of raw waveforms (wav2vec 2.0,
-      HuBERT, WavLM, SEW), or ``log-mel`` (frames, bands) for AST and Whisper encoders. One second
-      unless ``?seconds=`` says otherwise; AST and Whisper take the length they were built for, or
-      less.
+    * Audio: ``waveform`` in [-1, 1], then ``standardised`` for models of raw waveforms
+      (wav2vec 2.0, HuBERT, WavLM, SEW), or ``log-mel`` (frames, bands) for AST and Whisper
+      encoders. One second unless ``?seconds=`` says otherwise; AST and Whisper take the length
+      they were built for, or less.
     * Text: ``tokens``, given as :class:`~reprogram.types.Tokens` of ids, and ``embeddings``, given
       as Tokens of (batch, length, width), of ``?length=`` tokens: by default the model's limit, at
       most 512.
@@ -138,18 +138,16 @@ def _kind(base: str, folder: Path) -> tuple[str, Any]:
         "Audio": modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
         "Sequence": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     }
-    for kind, classes in lists.items():
-        known = classes.get(config.model_type, ())
-        if architecture == known or (isinstance(known, tuple) and architecture in known):
-            break
-    else:
+    kinds = [kind for kind, classes in lists.items()
+             if architecture in _tuple(classes.get(config.model_type, ()))]  # fmt: skip
+    if not kinds:
         raise UserError(f"source hf:{base} is a {architecture}; supported are classifiers of "
                         "images (...ForImageClassification), audio (...ForAudioClassification) and "
                         "text (...ForSequenceClassification)")  # fmt: skip
-    if config.num_labels < 2:
+    if (config.num_labels or 0) < 2:
         raise UserError(f"source hf:{base} has {config.num_labels} output: a regression; give a "
                         "classifier of two classes or more")  # fmt: skip
-    return kind, config
+    return kinds[0], config
 
 
 def _model(base: str, folder: Path, kind: str, config: Any) -> nn.Module:
@@ -169,8 +167,8 @@ def _model(base: str, folder: Path, kind: str, config: Any) -> nn.Module:
         raise UserError(f"source hf:{base} cannot be loaded: {_line(error)}") from error
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would draw them at random
-        raise UserError(f"source hf:{base}: {len(missing)} weights are not in its file, "
-                        f"{missing[0]} for one; give a model with a trained classifier")  # fmt: skip
+        raise UserError(f"source hf:{base}: {len(missing)} weights are missing from its file, "
+                        f"{missing[0]} first; give a trained classifier")  # fmt: skip
     return model.eval()
 
 
@@ -195,6 +193,8 @@ def _options(base: str, kind: ModuleType, query: str) -> dict[str, float | int]:
     """``seconds=2`` as keyword arguments, checked against what the kind of model takes."""
     options: dict[str, float | int] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
+        if not kind.OPTIONS:
+            raise UserError(f"source hf:{base} takes no options; remove '?{query}'")
         if key not in kind.OPTIONS:
             raise nearest(f"option of source hf:{base}", key, kind.OPTIONS)
         try:
@@ -228,12 +228,12 @@ def _try(source: TorchSource) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars, reports or warnings of the two libraries; their settings come back."""
+    from huggingface_hub import utils as bars
     from huggingface_hub.utils import logging as hub
-    from huggingface_hub.utils import tqdm as bars
     from transformers.utils import logging
 
-    level, hub_level, bar = logging.get_verbosity(), hub.get_verbosity(), logging._tqdm_active
-    hub_bars = not bars.are_progress_bars_disabled()
+    level, hub_level = logging.get_verbosity(), hub.get_verbosity()
+    bar, hub_bars = logging.is_progress_bar_enabled(), not bars.are_progress_bars_disabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     hub.set_verbosity_error()
@@ -247,8 +247,14 @@ def _quiet() -> Iterator[None]:
         hub.set_verbosity(hub_level)
         if bar:
             logging.enable_progress_bar()
-        if hub_bars:
+        if hub_bars:  # after the line above, which switches these too
             bars.enable_progress_bars()
+        else:
+            bars.disable_progress_bars()
+
+
+def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 def _line(error: BaseException, width: int = 160) -> str:

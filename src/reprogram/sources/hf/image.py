@@ -60,7 +60,7 @@ def _size(settings: dict[str, Any], config: Any) -> tuple[int, int]:
         crop = None
     size = crop or settings.get("size") or getattr(config, "image_size", None) or 224
     if isinstance(size, dict):
-        edge = size.get("shortest_edge")
+        edge = size.get("shortest_edge", 224)
         return size.get("height", edge), size.get("width", edge)
     if isinstance(size, list | tuple):
         return size[0], size[-1]

@@ -104,9 +104,9 @@ def stages(model: Any, settings: dict[str, Any], *, length: int | None = None) -
         "embeddings", (length, width), normalised=True,
         mean=weight.mean().item(), std=weight.std().item(),
     )  # fmt: skip
-    embed, classifier = Embed(table), TextClassifier(model)
-    _compare(model, embed, classifier)
-    return [Stage("tokens", ids, embed), Stage("embeddings", embeddings, classifier)]
+    chain = nn.Sequential(Embed(table), TextClassifier(model))
+    _compare(model, chain, vocabulary)
+    return [Stage("tokens", ids, chain[0]), Stage("embeddings", embeddings, chain[1])]
 
 
 def _limit(model: Any, settings: dict[str, Any]) -> int:
@@ -121,10 +121,9 @@ def _limit(model: Any, settings: dict[str, Any]) -> int:
 
 
 @torch.no_grad()
-def _compare(model: Any, embed: nn.Module, classifier: nn.Module) -> None:
+def _compare(model: Any, chain: nn.Module, vocabulary: int) -> None:
     """Entering by embeddings must give what the model gives for the ids, with padding too."""
     padding = model.config.get_text_config().pad_token_id
-    vocabulary = embed.table.weight.shape[0]
     ids = [i for i in range(vocabulary) if i != padding][:12][-4:]
     rows = [(ids, [1] * len(ids))]
     if padding is not None:  # without, a model refuses to tell where a text ends
@@ -132,6 +131,6 @@ def _compare(model: Any, embed: nn.Module, classifier: nn.Module) -> None:
     for row, kept in rows:
         tokens = Tokens(torch.tensor([row]), torch.tensor([kept]))
         expected = model(input_ids=tokens.values, attention_mask=tokens.mask, return_dict=True)
-        if not torch.allclose(classifier(embed(tokens)), expected.logits, rtol=1e-3, atol=1e-4):
+        if not torch.allclose(chain(tokens), expected.logits, rtol=1e-3, atol=1e-4):
             raise UserError(f"a {type(model).__name__} cannot be entered at its embeddings: it "
                             "answers differently than for token ids")  # fmt: skip
