@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+SEED = 0
 Batches = Callable[[int], Iterable[tuple[Tensor, Tensor]]]  # epoch -> (input, soft labels)
 
 
@@ -116,22 +119,87 @@ def evaluate(network: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float,
     return (logits.argmax(1) == labels).float().mean().item(), loss
 
 
-def export(network: nn.Module, settings: dict[str, object], card: str, stem: Path) -> None:
-    """Writes half-precision weights, the settings needed to load them, and the card.
+def arguments(doc: str | None, name: str, *, epochs: int) -> argparse.Namespace:
+    """The options of a training script, with one thread and a seed already set."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("REPROGRAM_DATA"))
+    parser.add_argument("--work", type=Path, default=Path("runs") / f"zoo-{name}")
+    parser.add_argument("--export", type=Path, default=Path("src/reprogram/zoo"))
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--provisional", action="store_true", help="export best so far, unmeasured")
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("give the data folder, or set REPROGRAM_DATA")
+    options.data = Path(options.data)
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    return options
 
-    The network is left with the rounded weights, so that what is measured next is what ships.
+
+def produce(
+    name: str,
+    network: nn.Module,
+    batches: Batches,
+    held_out: dict[str, tuple[Tensor, Tensor]],
+    options: argparse.Namespace,
+    *,
+    steps: int,
+    rate: float,
+    decay: float,
+    settings: dict[str, object],
+    card: str,
+    facts: dict[str, object],
+) -> None:
+    """Trains, rounds the best epoch to half precision, reads the test split once, exports.
+
+    Arguments:
+        name: Of the source.
+        network: Untrained.
+        batches: See :func:`train`.
+        held_out: ``validation`` and ``test``: what enters the network, and labels.
+        options: Of :func:`arguments`.
+        steps: Batches in an epoch.
+        rate: The highest learning rate.
+        decay: Weight decay.
+        settings: What the loader needs; accuracies are added.
+        card: Template of the model card.
+        facts: What fills it beside what is measured here.
     """
-    state = network.state_dict()
-    halved = {
-        name: value.half() if value.is_floating_point() else value
-        for name, value in state.items()
-        if not name.endswith("num_batches_tracked") and "bias_hh" not in name
+    if options.provisional:
+        state = torch.load(options.work / "last.pt", weights_only=True)
+        best = {**state["best"], "seconds": state["seconds"]}
+    else:
+        best = train(
+            network, batches, held_out["validation"], epochs=options.epochs, steps=steps,
+            rate=rate, decay=decay, folder=options.work,
+        )  # fmt: skip
+    network.load_state_dict(torch.load(options.work / "best.pt", weights_only=True))
+    state = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in network.state_dict().items()
+        if not key.endswith("num_batches_tracked") and "bias_hh" not in key  # always zero
     }
-    network.load_state_dict({k: v.float() for k, v in halved.items()}, strict=False)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in halved.items()}, stem.with_suffix(".safetensors"))
+    # What is measured is what ships: the rounded weights.
+    network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
+    read = ["validation"] if options.provisional else ["validation", "test"]
+    accuracy = {split: round(evaluate(network, *held_out[split])[0], 4) for split in read}
+    told = {split: f"{accuracy[split]:.1%}" if split in accuracy else "not read yet"
+            for split in held_out}  # fmt: skip
+    status = " **Provisional: training goes on.**" if options.provisional else ""
+    text = card.format(
+        status=status, seed=SEED, epochs=options.epochs, epoch=int(best["epoch"]) + 1,
+        minutes=best["seconds"] / 60, accuracy=told, **facts,
+    )  # fmt: skip
+    settings = {**settings, "seed": SEED, "epoch": int(best["epoch"]) + 1, "accuracy": accuracy}
+    options.export.mkdir(parents=True, exist_ok=True)
+    stem = options.export / name
+    save_file({k: v.contiguous() for k, v in state.items()}, stem.with_suffix(".safetensors"))
+    stem.with_suffix(".safetensors").chmod(0o644)
     stem.with_suffix(".json").write_text(json.dumps(settings, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(card)
+    stem.with_suffix(".md").write_text(text)
+    print(accuracy)
 
 
 def _save(state: object, path: Path) -> None:

@@ -8,15 +8,13 @@ again after an interruption and it goes on from its last epoch.
 
 from __future__ import annotations
 
-import argparse
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from loop import evaluate, export, train
+from loop import SEED, arguments, produce
 from PIL import Image
 from torch import Tensor, nn
 
@@ -26,7 +24,7 @@ CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training images
-BATCH, SEED, VALIDATION = 128, 0, 100  # validation images a class, cut from the training images
+BATCH, VALIDATION = 128, 100  # validation images a class, cut from the training images
 SPLITS = ("train", "validation", "test")
 
 
@@ -113,7 +111,7 @@ class Augment:
 
 CARD = """# images
 
-Small network of images: 32 x 32 colour images in [0, 1] to 10 classes. {status}
+Small network of images: 32 x 32 colour images in [0, 1] to 10 classes.{status}
 
 - **Architecture**: ResNet-20 for CIFAR (He, Zhang, Ren, Sun, 2015, arXiv 1512.03385), shortcuts
   without weights (option A); {parameters:,} weights, kept in float16.
@@ -125,7 +123,8 @@ Small network of images: 32 x 32 colour images in [0, 1] to 10 classes. {status}
 - **Training**: `zoo/train_images.py`, seed {seed}, {epochs} epochs of AdamW under one cosine cycle;
   flips, crops, light, holes, mixtures and patches; moving average of the weights; epoch {epoch}
   chosen on validation; {minutes:.0f} minutes on one core.
-- **Accuracy** (of these rounded weights): validation {accuracy:.1%}; test {measured}.
+- **Accuracy** (of these rounded weights): validation {accuracy[validation]}; test
+  {accuracy[test]}.
 - **Known limits**: a tenth of the usual training images, and lossy ones: a source to borrow, no
   classifier to rely on.
 - **Licence**: Apache-2.0 for the weights; the images are not part of this project.
@@ -134,53 +133,27 @@ Small network of images: 32 x 32 colour images in [0, 1] to 10 classes. {status}
 
 def main() -> None:
     """Trains, measures once on test, exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("REPROGRAM_DATA"))
-    parser.add_argument("--work", type=Path, default=Path("runs/zoo-images"))
-    parser.add_argument("--export", type=Path, default=Path("src/reprogram/zoo"))
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--provisional", action="store_true", help="export best so far, unmeasured")
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("give the data folder, or set REPROGRAM_DATA")
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    splits = load(Path(options.data) / "cifar10_jpg")
+    options = arguments(__doc__, "images", epochs=90)
+    splits = load(options.data / "cifar10_jpg")
     sizes = {s: len(splits[s][1]) for s in SPLITS}
     print("images", sizes, flush=True)
     normalise = Normalise(mean=MEAN, std=STD)
-    validation = normalise(splits["validation"][0])
+    held_out = {s: (normalise(splits[s][0]), splits[s][1]) for s in ("validation", "test")}
     network = ResidualNetwork(depth=20, classes=len(CLASSES))
     batches = Augment(*splits["train"])
-    if options.provisional:
-        best = torch.load(options.work / "last.pt", weights_only=True)
-        best = {**best["best"], "seconds": best["seconds"]}
-    else:
-        best = train(
-            network, batches, (validation, splits["validation"][1]), epochs=options.epochs,
-            steps=batches.steps, rate=4e-3, decay=0.05, folder=options.work,
-        )  # fmt: skip
-    network.load_state_dict(torch.load(options.work / "best.pt", weights_only=True))
-    settings: dict[str, object] = {
-        "architecture": "ResidualNetwork", "depth": 20, "classes": list(CLASSES),
-        "mean": list(MEAN), "std": list(STD),
-    }  # fmt: skip
-    stem = options.export / "images"
-    export(network, settings, "", stem)
-    accuracy, _ = evaluate(network, validation, splits["validation"][1])
-    measured = "not read yet"
-    if not options.provisional:
-        test = normalise(splits["test"][0])
-        measured = f"{evaluate(network, test, splits['test'][1])[0]:.1%}"
-    status = "**Provisional: training goes on.**" if options.provisional else ""
-    card = CARD.format(
-        status=status, parameters=sum(p.numel() for p in network.parameters()),
-        classes=", ".join(CLASSES), cut=VALIDATION, seed=SEED, epochs=options.epochs,
-        epoch=int(best["epoch"]) + 1, minutes=best["seconds"] / 60,
-        accuracy=accuracy, measured=measured, **sizes,
+    produce(
+        "images", network, batches, held_out, options,
+        steps=batches.steps, rate=4e-3, decay=0.05,
+        settings={
+            "architecture": "ResidualNetwork", "depth": 20, "classes": list(CLASSES),
+            "mean": list(MEAN), "std": list(STD), "images": sizes,
+        },
+        card=CARD,
+        facts={
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "classes": ", ".join(CLASSES), "cut": VALIDATION, **sizes,
+        },
     )  # fmt: skip
-    export(network, settings, card.replace(". \n", ".\n"), stem)
-    print(f"validation {accuracy:.4f}, test {measured}")
 
 
 if __name__ == "__main__":

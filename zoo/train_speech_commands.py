@@ -8,15 +8,13 @@ class. Run again after an interruption and it goes on from its last epoch.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from loop import evaluate, export, train
+from loop import SEED, arguments, produce
 from torch import Tensor, nn
 
 from reprogram.sources.attention_rnn import AttentionRNN, front_end
@@ -24,7 +22,7 @@ from reprogram.sources.attention_rnn import AttentionRNN, front_end
 CLASSES = (
     "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "_silence_", "_unknown_",
 )  # fmt: skip
-RATE, BATCH, SEED = 16000, 64, 0
+RATE, BATCH = 16000, 64
 TEST, VALIDATION = 0.15, 0.10  # of the speakers
 SPLITS = ("train", "validation", "test")
 
@@ -34,31 +32,40 @@ def speaker(label: str, name: str) -> str:
     return name.split("_")[1 if label == "_unknown_" else 0]
 
 
-def load(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Waveforms (clips, 16000) and labels (clips,) of each split, disjoint in speakers.
+def assign(names: dict[str, list[str]]) -> dict[tuple[str, str], str]:
+    """The split of every (class, name), disjoint in speakers.
 
     Speakers are ranked by the SHA-256 of their id. Silence has no speaker: its clips, cut from a
     few long recordings, are split in blocks of their numbers, so that neighbours stay together.
     """
-    import soundfile
-
-    names = {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
-    voices = {speaker(c, name) for c in CLASSES if c != "_silence_" for name in names[c]}
+    voices = {speaker(c, name) for c in names if c != "_silence_" for name in names[c]}
     ranked = sorted(voices, key=lambda voice: hashlib.sha256(voice.encode()).hexdigest())
-    silence = sorted(names["_silence_"], key=lambda name: int(name.split(".")[0]))
+    cuts = sorted(names["_silence_"], key=lambda name: int(name.split(".")[0]))
     where: dict[str, str] = {}
-    for group in (ranked, silence):
+    for group in (ranked, cuts):
         test, validation = round(len(group) * TEST), round(len(group) * (TEST + VALIDATION))
         for rank, key in enumerate(group):
             where[key] = "test" if rank < test else "validation" if rank < validation else "train"
+    return {
+        (c, name): where[name if c == "_silence_" else speaker(c, name)]
+        for c in names
+        for name in names[c]
+    }
+
+
+def load(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Waveforms (clips, 16000) and labels (clips,) of each split."""
+    import soundfile
+
+    names = {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
+    splits = assign(names)
     clips: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
     for index, label in enumerate(CLASSES):
         audio, _ = soundfile.read(folder / f"{label}.ogg", dtype="float32")
         for name, clip in zip(names[label], audio.reshape(-1, RATE), strict=True):
-            split = where[name if label == "_silence_" else speaker(label, name)]
-            clips[split].append(clip)
-            labels[split].append(index)
+            clips[splits[label, name]].append(clip)
+            labels[splits[label, name]].append(index)
     return {
         s: (torch.from_numpy(np.stack(clips[s])).clamp(-1, 1), torch.tensor(labels[s]))
         for s in SPLITS
@@ -130,7 +137,7 @@ class Augment:
 
 CARD = """# speech-commands
 
-Small network of spoken commands: one second of sound at 16 kHz to 12 classes. {status}
+Small network of spoken commands: one second of sound at 16 kHz to 12 classes.{status}
 
 - **Architecture**: the attention RNN of Voice2Series (Yang, Tsai, Chen, 2021, arXiv 2106.09296;
   de Andrade et al., 2018, arXiv 1808.08929): log-mel spectrum (window 1024, hop 128, 80 bands,
@@ -144,7 +151,8 @@ Small network of spoken commands: one second of sound at 16 kHz to 12 classes. {
 - **Training**: `zoo/train_speech_commands.py`, seed {seed}, {epochs} epochs of AdamW under one
   cosine cycle; random speed, shift, background, gain, masks and mixtures; moving average of the
   weights; epoch {epoch} chosen on validation; {minutes:.0f} minutes on one core.
-- **Accuracy** (of these rounded weights): validation {accuracy:.1%}; test {measured}.
+- **Accuracy** (of these rounded weights): validation {accuracy[validation]}; test
+  {accuracy[test]}.
 - **Known limits**: English, short words, few speakers; `_unknown_` stands for 25 words only.
 - **Licence**: Apache-2.0 for the weights; the recordings they were trained on are CC BY 4.0 and are
   not part of this project.
@@ -153,52 +161,27 @@ Small network of spoken commands: one second of sound at 16 kHz to 12 classes. {
 
 def main() -> None:
     """Trains, measures once on test, exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("REPROGRAM_DATA"))
-    parser.add_argument("--work", type=Path, default=Path("runs/zoo-speech-commands"))
-    parser.add_argument("--export", type=Path, default=Path("src/reprogram/zoo"))
-    parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--provisional", action="store_true", help="export best so far, unmeasured")
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("give the data folder, or set REPROGRAM_DATA")
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    splits = load(Path(options.data) / "speech_commands_v2_test_full")
+    options = arguments(__doc__, "speech-commands", epochs=110)
+    splits = load(options.data / "speech_commands_v2_test_full")
     sizes = {s: len(splits[s][1]) for s in SPLITS}
     print("clips", sizes, flush=True)
     front = front_end()
-    with torch.no_grad():
-        validation = torch.cat([front(x) for x in splits["validation"][0].split(128)])
+    held_out = {
+        s: (torch.cat([front(x) for x in splits[s][0].split(128)]), splits[s][1])
+        for s in ("validation", "test")
+    }
     network = AttentionRNN(classes=len(CLASSES))
     batches = Augment(*splits["train"])
-    if options.provisional:
-        best = torch.load(options.work / "last.pt", weights_only=True)
-        best = {**best["best"], "seconds": best["seconds"]}
-    else:
-        best = train(
-            network, batches, (validation, splits["validation"][1]), epochs=options.epochs,
-            steps=batches.steps, rate=3e-3, decay=0.02, folder=options.work,
-        )  # fmt: skip
-    network.load_state_dict(torch.load(options.work / "best.pt", weights_only=True))
-    settings: dict[str, object] = {"architecture": "AttentionRNN", "classes": list(CLASSES)}
-    stem = options.export / "speech-commands"
-    export(network, settings, "", stem)
-    accuracy, _ = evaluate(network, validation, splits["validation"][1])
-    measured = "not read yet"
-    if not options.provisional:
-        with torch.no_grad():
-            test = torch.cat([front(x) for x in splits["test"][0].split(128)])
-        measured = f"{evaluate(network, test, splits['test'][1])[0]:.1%}"
-    status = "**Provisional: training goes on.**" if options.provisional else ""
-    count = sum(p.numel() for n, p in network.named_parameters() if "bias_hh" not in n)
-    card = CARD.format(
-        status=status, parameters=count, classes=", ".join(CLASSES), clips=sum(sizes.values()),
-        seed=SEED, epochs=options.epochs, epoch=int(best["epoch"]) + 1,
-        minutes=best["seconds"] / 60, accuracy=accuracy, measured=measured, **sizes,
+    produce(
+        "speech-commands", network, batches, held_out, options,
+        steps=batches.steps, rate=3e-3, decay=0.02,
+        settings={"architecture": "AttentionRNN", "classes": list(CLASSES), "clips": sizes},
+        card=CARD,
+        facts={
+            "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
+            "classes": ", ".join(CLASSES), "clips": sum(sizes.values()), **sizes,
+        },
     )  # fmt: skip
-    export(network, settings, card.replace(". \n", ".\n"), stem)
-    print(f"validation {accuracy:.4f}, test {measured}")
 
 
 if __name__ == "__main__":
