@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -42,13 +42,13 @@ def load(task: str, *, label: str = "label", seed: int = 0, **options: Any) -> T
     Example:
         >>> load("digit")
         Traceback (most recent call last):
-        reprogram.types.UserError: unknown task 'digit'; did you mean 'digits'? Known: digits, ucr:NAME...
+        reprogram.types.UserError: unknown task 'digit'; did you mean 'digits'? Known: ...
     """
     prefix, colon, argument = task.partition(":")
     name = f"{prefix}:NAME" if colon else task
     if name in TASKS:
         loader, arguments = TASKS[name][0], [argument] if colon else []
-    elif Path(task).expanduser().exists() or _like_path(task):
+    elif os.path.exists(os.path.expanduser(task)) or _like_path(task):
         loader, arguments = load_file, [task]
         options["label"] = label
     else:

@@ -25,6 +25,8 @@ def read_text(path: Path) -> str:
         text = (gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw).decode("utf-8-sig")
     except (UnicodeDecodeError, zlib.error, EOFError, gzip.BadGzipFile) as error:
         raise UserError(f"file {path} is not UTF-8 text ({error}); save it as such") from error
+    except OSError as error:
+        raise UserError(f"file {path} cannot be read: {error.strerror}") from error
     if "\0" in text:
         raise UserError(f"file {path} is not text; is it another kind of file?")
     if not text.strip():

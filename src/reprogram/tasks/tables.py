@@ -20,9 +20,10 @@ SPLITS = {
 def read_table(path: Path, name: str, label: str, *, labelled: bool) -> Samples:
     """A table whose first line names its columns.
 
-    Columns that hold numbers are the series. The ``label`` column holds the classes (blank: no
-    label), ``split`` the published split (train, validation or test), and ``id`` (or a first column
-    without a name) names the rows. Columns of text are left out.
+    Columns in which most cells are numbers are the series, and then all of their cells must be
+    numbers; columns of text are left out. The ``label`` column holds the classes (blank: no label),
+    ``split`` the published split (train, validation or test), and ``id`` (or a first column without
+    a name) names the rows.
 
     Arguments:
         path: A file; ``.tsv`` is separated by tabs, everything else by commas.
@@ -56,7 +57,7 @@ def read_table(path: Path, name: str, label: str, *, labelled: bool) -> Samples:
     places = list(rows)  # errors tell the line, whatever the rows are called
     if named:
         rows = columns.pop(named[0])
-    numeric = [i for i, cells in columns.items() if any(is_number(cell) for cell in cells)]
+    numeric = [i for i, cells in columns.items() if _numeric(cells)]
     if not numeric:
         raise UserError(f"file {path} has no column of numbers beside {label!r}; its columns: "
                         f"{_listed(header)}")  # fmt: skip
@@ -89,6 +90,12 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"file {path} has no header; name its columns in the first line, "
                         "or save it as .tsv with the label in the first column")  # fmt: skip
     return lines
+
+
+def _numeric(cells: list[str]) -> bool:
+    """Whether most cells that are filled hold numbers: then all of them must."""
+    filled = [is_number(cell) for cell in cells if cell]
+    return 2 * sum(filled) > len(filled)
 
 
 def _splits(cells: list[str], places: list[str]) -> list[str]:

@@ -50,9 +50,7 @@ def load_file(
     Raises:
         UserError: if the path is not there, or the file is not what it should be.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise UserError(f"no such file or folder: {str(path)!r}")
+    path = _existing(path)
     kind, parts = _parts(path, label, None if size is None else _size(size))
     if "" in parts:  # one heap: all of it is there to train on
         parts["train"] = parts.pop("")
@@ -98,10 +96,7 @@ def read(
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not given:
         raise UserError("no files to read; name at least one file or folder")
-    found = [Path(path).expanduser() for path in given]
-    for path in found:
-        if not path.exists():
-            raise UserError(f"no such file or folder: {str(path)!r}")
+    found = [_existing(path) for path in given]
     # the name alone, unless that would not tell the rows apart
     plain = len(found) == 1 or len({p.name for p in found if p.is_file()}) == len(found)
     parts = [_unlabelled(path, path.name if plain else str(path), spec, label) for path in found]
@@ -127,6 +122,12 @@ def read(
         rows,
         tuple(labels) if any(labelled) else None,
     )
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    if not os.path.exists(os.path.expanduser(path)):
+        raise UserError(f"no such file or folder: {os.fspath(path)!r}")
+    return Path(path).expanduser()
 
 
 def _parts(
