@@ -45,6 +45,7 @@ class Training:
         criterion: One loss a sample.
         seed: Of the order of samples and of every random draw.
         device: Where to compute, as torch names it.
+        keep_best: Whether the epoch of the lowest validation loss is kept, rather than the last.
         recipe: Name of the recipe.
         parameters: Every parameter of the recipe.
     """
@@ -58,6 +59,7 @@ class Training:
     criterion: Criterion = field(default_factory=CrossEntropy)
     seed: int = 0
     device: str = "cpu"
+    keep_best: bool = True
     recipe: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
 
@@ -270,7 +272,7 @@ class _Loop:
             measured = _evaluate(self.model, self.validation, self._eval_batch)
             self.queries += len(self.validation)
             row |= {f"validation_{name}": value for name, value in measured.items()}
-            if measured["loss"] < self.best:
+            if self.training.keep_best and measured["loss"] < self.best:
                 self.best = measured["loss"]
                 self.kept = {n: t.detach().cpu().clone() for n, t in self.program.tensors().items()}
         self.history.append(row)
