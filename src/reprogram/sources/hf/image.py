@@ -74,7 +74,9 @@ def _normalisation(settings: dict[str, Any], channels: int) -> tuple[list[float]
     where they say so, then normalised.
     """
     mean, std, scale, shift = [0.0], [1.0], 1.0, 0.0
-    if settings.get("do_normalize", not settings or "image_mean" in settings):
+    # A file that save_pretrained wrote names do_normalize where it is wanted; MobileViT's holds a
+    # mean and does not.
+    if settings.get("do_normalize", not settings):
         mean = _each(settings.get("image_mean", 0.5))
         std = _each(settings.get("image_std", 0.5))
     if settings.get("do_rescale", True):
