@@ -222,9 +222,9 @@ class _Loop:
         self.model = Reprogrammed(training.source, training.transformation, training.mapping)
         self.program = training.program(task.spec)
         self.train = _Prepared(training.transformation, task.train, training.device)
-        self.validation = task.validation and _Prepared(
-            training.transformation, task.validation, training.device
-        )
+        self.validation = None
+        if task.validation is not None:
+            self.validation = _Prepared(training.transformation, task.validation, training.device)
         self.per_epoch = math.ceil(len(task.train) / training.batch_size)
         self.steps = self.per_epoch * training.epochs
         training.optimizer.bind(training.transformation, training.mapping, self.steps)
@@ -268,7 +268,7 @@ class _Loop:
     def _end_epoch(self, epoch: int) -> None:
         row = {"epoch": epoch + 1, "loss": self.loss_sum / self.per_epoch}
         self.loss_sum = 0.0
-        if self.validation:
+        if self.validation is not None:
             measured = _evaluate(self.model, self.validation, self._eval_batch)
             self.queries += len(self.validation)
             row |= {f"validation_{name}": value for name, value in measured.items()}
@@ -293,7 +293,7 @@ class _Loop:
             )
         metrics: dict[str, Any] = {}
         for name, prepared in splits.items():
-            if prepared:
+            if prepared is not None:
                 metrics[name] = _evaluate(self.model, prepared, self._eval_batch)
                 self.queries += len(prepared)
         metrics |= {

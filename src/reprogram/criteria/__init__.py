@@ -85,9 +85,9 @@ class CrossEntropy(Criterion):
     def forward(
         self,
         prediction: Float[Tensor, "batch targets"],
-        target: Int[Tensor, batch],
-        weight: Float[Tensor, batch],
-    ) -> Float[Tensor, batch]:
+        target: Int[Tensor, " batch"],
+        weight: Float[Tensor, " batch"],
+    ) -> Float[Tensor, " batch"]:
         """One loss a sample, times its weight."""
         losses = F.cross_entropy(
             prediction,

@@ -130,8 +130,8 @@ class Overlay(Transformation):
         squash: How the pattern is kept below the strength: ``tanh``, ``sigmoid`` or ``clamp``.
 
     References:
-        | Exploring Visual Prompts for Adapting Large-Scale Models (Bahng, Jahanian, Sankaranarayanan
-          Isola, 2022). https://arxiv.org/abs/2203.17274
+        | Exploring Visual Prompts for Adapting Large-Scale Models (Bahng, Jahanian,
+          Sankaranarayanan, Isola, 2022). https://arxiv.org/abs/2203.17274
 
     Example:
         >>> Overlay(strength=0.5)
@@ -143,7 +143,8 @@ class Overlay(Transformation):
         _check_squash(squash)
         if not 0 < strength <= 1:
             raise UserError(f"argument 'strength' is {strength}; give a share in (0, 1]")
-        self.strength, self.squash = strength, squash
+        self.strength = strength
+        self.squash: Squash = squash
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Create the pattern.

@@ -52,6 +52,7 @@ class PadSeries(Transformation):
         tensor([[1., 1., 1., 1., 1., 1., 0., 0., 0., 0.]])
     """
 
+    at: Tensor
     mask_: Tensor
 
     def __init__(
