@@ -9,7 +9,7 @@ import difflib
 import enum
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -150,6 +150,7 @@ class TaskSpec:
         )
 
 
+@runtime_checkable
 class SourceLike(Protocol):
     """What the other rooms may ask of a source."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from reprogram.types import UserError
 
 
+@runtime_checkable
 class Objective(Protocol):
     """The losses of one batch as a function of the transformation's parameters, pure in a step.
 
@@ -24,6 +25,7 @@ class Objective(Protocol):
     def __call__(self, parameters: Tensor | None = None) -> Tensor: ...
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """One step of the trainable parts.
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Source(nn.Module):
         del seed, batch
         raise UserError(f"source {self.uri or 'given'} is opaque: it has no random control")
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Source:
         """Stays in evaluation mode, whatever is asked.
 
         Recurrent layers without dropout keep the training flag: it changes nothing they compute,

@@ -90,6 +90,12 @@ class Compose(Transformation):
             x = part(part.prepare(x))
         return x
 
+    def after(self, task: TaskSpec) -> TaskSpec:
+        """The task as the last part leaves it."""
+        for part in self.parts:
+            task = part.after(task)
+        return task
+
     def advance(self, step: int, steps: int) -> None:
         """Advance every part."""
         for part in self.parts:
