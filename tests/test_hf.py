@@ -31,6 +31,10 @@ RAW = {"sampling_rate": RATE, "do_normalize": True, "feature_size": 1}
 # name -> class of the model, its configuration, its preprocessing file
 MODELS = {
     "vit": ("ViTForImageClassification", {**SMALL, "image_size": 16, "patch_size": 8}, VIT),
+    "clip": ("CLIPForImageClassification",
+             {"vision_config": {**SMALL, "image_size": 16, "patch_size": 8}, "projection_dim": 8,
+              "text_config": {**SMALL, "vocab_size": 20, "bos_token_id": 1, "eos_token_id": 2}},
+             VIT),
     "resnet": ("ResNetForImageClassification",
                {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
                {"size": 36, "crop_size": 32, "do_center_crop": True, "do_normalize": False}),
@@ -58,7 +62,7 @@ MODELS = {
               "pad_token_id": 0}, None),
     "llama": ("LlamaForSequenceClassification", {**SMALL, **WORDS, "num_key_value_heads": 1}, None),
 }  # fmt: skip
-IMAGES = ["vit", "resnet", "convnext"]
+IMAGES = ["vit", "clip", "resnet", "convnext"]
 AUDIO = ["wav2vec2", "wavlm", "ast", "whisper"]
 TEXT = ["bert", "distilbert", "roberta", "gpt2", "llama"]
 
@@ -354,14 +358,27 @@ class TestRefused:
             load(f"hf:{tmp_path}")
         assert "\n" not in str(error.value)
 
-    def test_encoder_decoder(self, tmp_path):
-        model = transformers.BartForSequenceClassification(transformers.BartConfig(
-            vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=8,
-            decoder_ffn_dim=8, encoder_attention_heads=1, decoder_attention_heads=1,
-            max_position_embeddings=16))  # fmt: skip
-        model.save_pretrained(tmp_path)
-        with pytest.raises(UserError, match="cannot be entered at its embeddings"):
+    @pytest.mark.parametrize(
+        ("name", "config"),
+        [
+            ("BartForSequenceClassification",
+             {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8,
+              "decoder_ffn_dim": 8, "encoder_attention_heads": 1, "decoder_attention_heads": 1,
+              **WORDS}),
+            ("CTRLForSequenceClassification",  # a decoder whose end is told by ids alone
+             {"vocab_size": 40, "n_embd": 16, "n_layer": 1, "n_head": 2, "dff": 16,
+              "pad_token_id": 0}),
+            ("CanineForSequenceClassification", SMALL),  # characters, no table of embeddings
+            ("Wav2Vec2BertForSequenceClassification", SMALL),  # another front end
+        ],
+    )  # fmt: skip
+    def test_habits_that_no_door_fits(self, tmp_path, name, config):
+        cls = getattr(transformers, name)
+        cls(cls.config_class(**config, id2label=NAMES)).save_pretrained(tmp_path)
+        fits = "cannot be entered at its embeddings|is not supported|front end of its own"
+        with pytest.raises(UserError, match=fits) as error:
             load(f"hf:{tmp_path}")
+        assert "\n" not in str(error.value)
 
     def test_transformers_missing(self, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "transformers", None)

@@ -79,7 +79,14 @@ def load(name: str) -> TorchSource:
         kind, config = _kind(base, folder)
         options = _options(base, KINDS[kind], query)
         model = _model(base, folder, kind, config)
-        stages = KINDS[kind].stages(model, _settings(base, folder), **options)
+        settings = _settings(base, folder)
+        try:
+            stages = KINDS[kind].stages(model, settings, **options)
+        except UserError:
+            raise
+        except Exception as error:  # models of habits that no door here fits
+            raise UserError(f"source hf:{base}, a {type(model).__name__}, is not supported: "
+                            f"{_line(error)}") from error  # fmt: skip
         names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
         source = TorchSource(stages, OutputSpec("classes", (len(names),), names), uri=f"hf:{name}")
         _try(source)

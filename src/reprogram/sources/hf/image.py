@@ -35,8 +35,9 @@ def stages(model: Any, settings: dict[str, Any]) -> list[Stage]:
         model: An image classifier.
         settings: Of its preprocessing file. Without any, mean and standard deviation are one half.
     """
-    channels = getattr(model.config, "num_channels", 3)
-    shape = (channels, *_size(settings, model.config))
+    config = getattr(model.config, "vision_config", model.config)  # CLIP's half that sees
+    channels = getattr(config, "num_channels", 3)
+    shape = (channels, *_size(settings, config))
     mean, std = _normalisation(settings, channels)
     lower = max(-m / s for m, s in zip(mean, std, strict=True))
     upper = min((1 - m) / s for m, s in zip(mean, std, strict=True))
