@@ -37,7 +37,7 @@ class LazyInputs(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Rows of a task, in order.
 
@@ -64,6 +64,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} rows of {tuple(self.inputs.shape[1:])})"
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (b, *shape) as float32 (pixels in [0, 1]), targets (b,) and weights (b,)."""
@@ -99,7 +102,7 @@ class Split:
         return torch.where(self.weights > 0, self.targets, -1)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """A target task.
 
@@ -119,6 +122,13 @@ class Task:
     validation: Split | None = None
     test: Split | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(
+            f"{name} {len(split)}" for name, split in vars(self).items() if isinstance(split, Split)
+        )
+        return (f"Task({self.spec.name!r}, {self.spec.input.kind} {self.spec.input.shape}, "
+                f"{len(self.spec.classes)} classes, {sizes})")  # fmt: skip
 
     def folds(self, k: int, seed: int) -> list[Task]:
         """Stratified k-fold cross-validation on the training rows.

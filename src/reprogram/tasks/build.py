@@ -82,10 +82,10 @@ def make_task(
 
     Example:
         >>> task = make_task("waves", "series", (torch.randn(200, 16), ["a", "b"] * 100))
-        >>> task.spec.classes, task.spec.input.shape, task.spec.counts
-        (('a', 'b'), (1, 16), (64, 64))
-        >>> len(task.train), len(task.validation), len(task.test)
-        (128, 32, 40)
+        >>> task
+        Task('waves', series (1, 16), 2 classes, train 128, validation 32, test 40)
+        >>> task.spec.classes, task.spec.counts
+        (('a', 'b'), (64, 64))
     """
     parts = {
         part: Samples(*samples)
@@ -116,7 +116,9 @@ def make_task(
             notes.append(f"validation: a cut would hold fewer than {VALIDATION_ROWS} rows; "
                          "choices are made by folds of train")  # fmt: skip
     spec = specification(name, kind, classes, splits["train"])
-    return Task(spec, splits["train"], splits.get("validation"), splits["test"], tuple(notes))
+    return Task(
+        spec, splits["train"], splits.get("validation"), splits["test"] or None, tuple(notes)
+    )
 
 
 def class_name(label: Any) -> str | None:

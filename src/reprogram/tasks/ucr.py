@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from reprogram.files import DATA, atomic_directory, cache_folder
@@ -37,7 +38,11 @@ def load_ucr(name: str, *, seed: int = 0) -> Task:
         UserError: if the archive has no such problem, or it is not here and cannot be downloaded.
     """
     train, test = _find(name) or _download(name)
-    return make_task(f"ucr:{name}", "series", read_series(train), test=read_series(test), seed=seed)
+    task = make_task(f"ucr:{name}", "series", read_series(train), test=read_series(test), seed=seed)
+    if train.name.startswith(f"{name}_TRAIN"):
+        return task
+    note = f"data: the archive's version {train.name}, of one length and without missing values"
+    return replace(task, notes=(note, *task.notes))
 
 
 def read_series(path: Path, name: str | None = None, length: int | None = None) -> Samples:

@@ -62,7 +62,7 @@ def load_file(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Reading(Split):
     """Rows read for prediction; weight 0 where there is no label.
 
