@@ -1,0 +1,100 @@
+"""A row's table: every cell once, resumable, chosen on validation, written in place."""
+
+import json
+
+import pytest
+
+from reprogram import reproduce
+from reprogram.reproduce import ROWS, Bench, Cell, Row, find_row, run, write
+from reprogram.search import Candidate
+from reprogram.types import UserError
+
+TOY = Row(
+    name="v2s",
+    paper="A paper",
+    figures={"one": 90.0, "two": None},
+    sources=("zoo:images",),
+    published=(Candidate("ar", {"size": 12}),),
+    ours=(Candidate("ar", {"size": 16}), Candidate("ar", {"size": 20})),
+)
+
+
+def fake(cell: Cell) -> dict:
+    """Size 20 validates best on task one and size 16 on task two; test says the opposite."""
+    size = cell.numbers.get("size", 0)
+    good = {"one": 20, "two": 16}[cell.task]
+    if cell.kind == "validate":
+        return {"accuracy": 0.9 if size == good else 0.5, "loss": 1.0}
+    if cell.kind == "fit":
+        value = (0.6 if size == good else 0.99) + 0.01 * cell.seed
+        return {"test": {"accuracy": value}, "program_bytes": 1000, "source_unchanged": True}
+    return {"accuracy": 0.25}
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The real bench with computing in this process, counted."""
+    computed: list[Cell] = []
+
+    class Pool:
+        def __init__(self, *_, **__): ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_): ...
+        def submit(self, function, cell):
+            from concurrent.futures import Future
+
+            computed.append(cell)
+            future: Future = Future()
+            future.set_result(fake(cell))
+            return future
+
+    monkeypatch.setattr(reproduce, "ProcessPoolExecutor", Pool)
+    return computed
+
+
+def test_choices_follow_validation_and_cells_are_computed_once(bench, tmp_path):
+    section = run(TOY, folder=tmp_path)
+    one, two = (
+        next(x for x in section.splitlines() if x.startswith(f"| {t} |")) for t in ("one", "two")
+    )
+    assert "`ar size=20`" in one and "61.0 ± 1.0" in one and "90.00" in one
+    assert "`ar size=16`" in two and "61.0 ± 1.0" in two
+    assert "25.0" in one and "yes" in section
+    assert len(bench) == len({c.file for c in bench})
+    first = len(bench)
+    assert run(TOY, folder=tmp_path) == section  # resumed: nothing left to do
+    assert len(bench) == first
+    next((tmp_path / "v2s").glob("fit-*.json")).unlink()
+    assert run(TOY, folder=tmp_path) == section
+    assert len(bench) == first + 1
+
+
+def test_a_cell_file_changes_with_the_source():
+    cell = Cell("fit", "zoo:images", "aaa", "digits", "ar", {}, 0)
+    assert cell.file != Cell("fit", "zoo:images", "bbb", "digits", "ar", {}, 0).file
+
+
+def test_sections_are_replaced_and_kept_in_order(tmp_path):
+    file = tmp_path / "results.md"
+    write("## ar\n\nfirst\n", ROWS["ar"], file)
+    write("## v2s\n\ntable\n", ROWS["v2s"], file)
+    write("## ar\n\nsecond\n", ROWS["ar"], file)
+    text = file.read_text()
+    assert text.startswith("# Results")
+    assert "first" not in text
+    assert text.index("## v2s") < text.index("## ar") < text.index("second")
+
+
+def test_a_real_cell_runs(tmp_path):
+    cell = Cell("majority", "zoo:images", "x", "digits", "ar", {}, 0)
+    value = Bench(tmp_path, 1, lambda _: None).run([cell])[cell.file]
+    assert 0.05 < value["accuracy"] < 0.2
+    stored = json.loads((tmp_path / cell.file).read_text())
+    assert stored["value"] == value and stored["cell"]["task"] == "digits"
+
+
+def test_an_unknown_row_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'v2s'"):
+        find_row("v2")
