@@ -446,11 +446,13 @@ class TestHub:
             assert "\n" not in str(error.value)
 
 
-def test_quiet_and_settings_come_back(saved, capfd):
+def test_leaves_no_trace(saved, capfd):
     from transformers.utils import logging
 
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    state = torch.get_rng_state()
     load(f"hf:{saved('bert')[0]}")
     captured = capfd.readouterr()
     assert captured.out == "" and captured.err == ""
     assert before == (logging.get_verbosity(), logging.is_progress_bar_enabled())
+    assert torch.equal(state, torch.get_rng_state())

@@ -74,7 +74,8 @@ def load(name: str) -> TorchSource:
         raise UserError(f"source hf:{name} needs {error.name}, which is not installed: "
                         "pip install 'reprogram[hf]'") from None  # fmt: skip
     base, _, query = name.partition("?")
-    with _quiet():
+    # What the library draws before it fills in the weights must not shift a caller's own draws.
+    with _quiet(), torch.random.fork_rng(devices=[]):
         folder = _folder(base)
         kind, config = _kind(base, folder)
         options = _options(base, KINDS[kind], query)
