@@ -12,6 +12,7 @@ from reprogram import mappings, transformations
 from reprogram.types import UserError, nearest
 
 ROOMS = {"transformations": transformations, "mappings": mappings}
+BASES = {"Transformation", "Mapping"}  # promises, of which no part can be made
 
 Part = TypeVar("Part", bound=nn.Module)
 
@@ -24,7 +25,7 @@ def known(room: str) -> dict[str, type[nn.Module]]:
         ['Fixed', 'Linear', 'ManyToOne']
     """
     module = ROOMS[room]
-    parts = {name: getattr(module, name) for name in module.__all__}
+    parts = {name: getattr(module, name) for name in module.__all__ if name not in BASES}
     for entry in entry_points(group=f"reprogram.{room}"):
         parts.setdefault(entry.name, entry.load())
     return parts

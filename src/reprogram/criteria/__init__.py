@@ -66,13 +66,17 @@ class CrossEntropy(Criterion):
         """Compute the class weights.
 
         Raises:
-            UserError: if their number is not that of the classes.
+            UserError: if their number is not that of the classes, or the task has no counts.
         """
         del source
         if self.class_weights is None:
             return
         if self.class_weights == "balanced":
-            counts = torch.tensor(task.counts).float()
+            if len(task.counts) != len(task.classes):
+                raise UserError(
+                    f"{task.name} does not say how many samples each class has; give the weights"
+                )
+            counts = torch.tensor(task.counts).float().clamp_min(1)  # a fold may lack a class
             self.class_weight = counts.sum() / (len(counts) * counts)
             return
         if len(self.class_weights) != len(task.classes):

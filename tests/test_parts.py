@@ -1,0 +1,99 @@
+"""Parts as JSON and back: public names and arguments, nothing else."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from reprogram import parts
+from reprogram.mappings import Fixed
+from reprogram.transformations import Compose, Frame, Resize
+from reprogram.types import UserError
+
+
+def test_nested_parts_are_described_by_name() -> None:
+    part = Compose([Compose([Resize(8)]), Frame(squash="clamp")])
+    described = parts.describe(part)
+    inner = {"name": "Compose", "arguments": {"parts": [{"name": "Resize",
+                                                         "arguments": {"size": 8}}]}}  # fmt: skip
+    frame = {"name": "Frame", "arguments": {"squash": "clamp"}}
+    assert described == {"name": "Compose", "arguments": {"parts": [inner, frame]}}
+    again = parts.build("transformations", json.loads(json.dumps(described)))
+    assert repr(again) == repr(part)
+
+
+@pytest.mark.parametrize("room", parts.ROOMS)
+def test_known_are_the_parts_and_not_their_base(room: str) -> None:
+    module = parts.ROOMS[room]
+    assert set(parts.known(room)) == set(module.__all__) - {"Mapping", "Transformation"}
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "torch.nn.Linear", "Fixd", "Linear.__class__", "nn", "", "Mapping"]
+)
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"unknown mapping '{name}'"):
+        parts.build("mappings", {"name": name, "arguments": {}})
+    with pytest.raises(UserError, match=f"unknown mapping '{name}'"):
+        parts.make("mappings", name, seed=0)
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(UserError, match="did you mean 'Fixed'"):
+        parts.make("mappings", "Fixd")
+
+
+def test_nothing_is_imported_for_a_name() -> None:
+    code = """
+import sys
+from reprogram import parts
+from reprogram.types import UserError
+before = set(sys.modules)
+for name in ("this.s", "antigravity.fly", "reprogram.sources.zoo.load"):
+    try:
+        parts.build("transformations", {"name": name, "arguments": {}})
+    except UserError:
+        continue
+    raise SystemExit(f"{name} was built")
+print(sorted(m for m in set(sys.modules) - before if m.split(".")[0] in
+             ("this", "antigravity") or m == "reprogram.sources.zoo"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {},
+        {"name": "Fixed"},
+        {"name": 3, "arguments": {}},
+        {"name": "Fixed", "arguments": []},
+        {"name": "Fixed", "arguments": {"colour": 1}},
+        {"name": "Fixed", "arguments": {"seed": {"name": "os.system", "arguments": {}}}},
+    ],
+)
+def test_what_is_no_description_is_refused(described) -> None:
+    with pytest.raises(UserError) as caught:
+        parts.build("mappings", described)
+    assert "\n" not in str(caught.value)
+
+
+def test_make_offers_only_what_is_taken() -> None:
+    assert parts.make("transformations", "Resize", size=3, seed=9).size == 3
+    assert parts.make("mappings", "Fixed", seed=9, size=3).seed == 9
+
+
+def test_entry_points_join_and_do_not_replace(monkeypatch) -> None:
+    theirs = [
+        EntryPoint("Borrowed", "reprogram.mappings:Linear", "reprogram.mappings"),
+        EntryPoint("Fixed", "reprogram.mappings:Linear", "reprogram.mappings"),
+    ]
+    monkeypatch.setattr(
+        parts, "entry_points", lambda group: [e for e in theirs if e.group == group]
+    )
+    known = parts.known("mappings")
+    assert known["Borrowed"].__name__ == "Linear"
+    assert known["Fixed"] is Fixed
