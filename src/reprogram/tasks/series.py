@@ -40,19 +40,19 @@ def suffix_of(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def is_number(text: str) -> bool:
-    """Whether a cell holds a number (NaN and infinity are numbers too)."""
+def numbers(cells: list[str]) -> list[float] | None:
+    """The cells as numbers (NaN and infinity are numbers too); ``None`` if one is none."""
     try:
-        float(text)
+        values = [float(cell) for cell in cells]
     except ValueError:
-        return False
-    return "_" not in text
+        return None
+    return None if any("_" in cell for cell in cells) else values  # Python takes 1_000
 
 
 def is_ucr(text: str) -> bool:
     """Whether tab-separated text has the archive's layout: no header, numbers only."""
     first = next(line for line in text.splitlines() if line.strip())
-    return all(is_number(cell) for cell in first.rstrip().split("\t"))
+    return numbers(first.rstrip().split("\t")) is not None
 
 
 def read_ucr(path: Path, name: str, length: int | None = None) -> Samples:
@@ -66,16 +66,14 @@ def read_ucr(path: Path, name: str, length: int | None = None) -> Samples:
     Raises:
         UserError: if a cell is no number, a line has another length, or a value is missing.
     """
-    rows, labels, values = [], [], []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            rows.append(f"{name}:{number}")
-            cells = line.rstrip().split("\t")
-            labels.append(cells[0])
-            values.append([_value(c, rows[-1], i) for i, c in enumerate(cells)])
-    unlabelled = length is not None and all(len(v) == length for v in values)
-    series = values if unlabelled else [v[1:] for v in values]
-    return Samples(stack([[s] for s in series], rows), None if unlabelled else labels, rows)
+    lines = enumerate(read_text(path).splitlines(), start=1)
+    cells = {
+        f"{name}:{number}": line.rstrip().split("\t") for number, line in lines if line.strip()
+    }
+    unlabelled = length is not None and all(len(row) == length for row in cells.values())
+    labels = None if unlabelled else [row.pop(0) for row in cells.values()]
+    rows = list(cells)
+    return Samples(stack([[_values(cells[row], row)] for row in rows], rows), labels, rows)
 
 
 def read_ts(path: Path, name: str) -> Samples:
@@ -111,9 +109,7 @@ def read_ts(path: Path, name: str) -> Samples:
                                 f"not name: {' '.join(declared)}")  # fmt: skip
         elif _true(header, "targetlabel"):
             channels.pop()  # a number to regress: no class
-        samples.append(
-            [[_value(v, rows[-1], i + 1) for i, v in enumerate(c.split(","))] for c in channels]
-        )
+        samples.append([_values(channel.split(","), rows[-1]) for channel in channels])
     if "data" not in header:
         raise UserError(f"file {path} has no @data line; is it a .ts file?")
     if not samples:
@@ -149,10 +145,10 @@ def _true(header: dict[str, list[str]], key: str) -> bool:
     return header.get(key, ["false"])[:1] == ["true"]
 
 
-def _value(cell: str, row: str, index: int) -> float:
-    cell = cell.strip()
-    if cell in ("", "?"):
-        raise UserError(f"row {row}, value {index} is missing; fill it in or remove the row")
-    if not is_number(cell):
-        raise UserError(f"row {row}, value {index} is {cell!r}, which is no number; correct it")
-    return float(cell)
+def _values(cells: list[str], row: str) -> list[float]:
+    values = numbers(cells)
+    if values is not None:
+        return values
+    index, bad = next((i, c.strip()) for i, c in enumerate(cells, 1) if numbers([c]) is None)
+    told = "missing" if bad in ("", "?") else f"{bad!r}, which is no number"
+    raise UserError(f"row {row}, value {index} is {told}; fill it in or remove the row")

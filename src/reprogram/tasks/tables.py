@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 from reprogram.tasks.build import Samples
-from reprogram.tasks.series import is_number, read_text, stack, suffix_of
+from reprogram.tasks.series import numbers, read_text, stack, suffix_of
 from reprogram.types import UserError
 
 SPLITS = {
@@ -57,17 +57,17 @@ def read_table(path: Path, name: str, label: str, *, labelled: bool) -> Samples:
     places = list(rows)  # errors tell the line, whatever the rows are called
     if named:
         rows = columns.pop(named[0])
-    numeric = [i for i, cells in columns.items() if _numeric(cells)]
+    numeric = {i: column for i, cells in columns.items() if (column := _column(cells))}
     if not numeric:
         raise UserError(f"file {path} has no column of numbers beside {label!r}; its columns: "
                         f"{_listed(header)}")  # fmt: skip
-    for i in numeric:
-        for place, cell in zip(places, columns[i], strict=True):
-            if not is_number(cell) or not math.isfinite(float(cell)):
-                told = repr(cell) if cell else "empty"
-                raise UserError(f"row {place}, column {header[i]!r} is {told}; every cell of it "
-                                "must be a number: fill it in or remove the row")  # fmt: skip
-    series = zip(*([float(cell) for cell in columns[i]] for i in numeric), strict=True)
+    for i, column in numeric.items():
+        bad = next((j for j, value in enumerate(column) if not math.isfinite(value)), None)
+        if bad is not None:
+            told = repr(columns[i][bad]) if columns[i][bad] else "empty"
+            raise UserError(f"row {places[bad]}, column {header[i]!r} is {told}; every cell of it "
+                            "must be a number: fill it in or remove the row")  # fmt: skip
+    series = zip(*numeric.values(), strict=True)
     inputs = stack([[list(row)] for row in series], places)
     return Samples(inputs, labels, rows, splits and _splits(splits, places))
 
@@ -86,16 +86,22 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     if len(header) == 1 and ";" in header[0]:
         raise UserError(f"file {path} is separated by ';'; separate its columns by commas, "
                         "or by tabs in a .tsv")  # fmt: skip
-    if all(is_number(cell) for cell in header):
+    if numbers(header) is not None:
         raise UserError(f"file {path} has no header; name its columns in the first line, "
                         "or save it as .tsv with the label in the first column")  # fmt: skip
     return lines
 
 
-def _numeric(cells: list[str]) -> bool:
-    """Whether most cells that are filled hold numbers: then all of them must."""
-    filled = [is_number(cell) for cell in cells if cell]
-    return 2 * sum(filled) > len(filled)
+def _column(cells: list[str]) -> list[float] | None:
+    """The cells as numbers, NaN for what is none; ``None`` unless most filled cells are numbers."""
+    values = numbers(cells)
+    if values is not None:
+        return values
+    found = [numbers([cell]) for cell in cells]
+    known, filled = sum(value is not None for value in found), sum(map(bool, cells))
+    return (
+        [math.nan if value is None else value[0] for value in found] if 2 * known > filled else None
+    )
 
 
 def _splits(cells: list[str], places: list[str]) -> list[str]:
