@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reprogram import criteria, mappings, optim, recipes, sources, tasks, transformations
+    from reprogram.evaluation import evaluate
     from reprogram.model import Reprogrammed
     from reprogram.program import Predictions, Program
     from reprogram.sources import load as load_source
     from reprogram.tasks import load as load_task
-    from reprogram.train import Training, evaluate, fit
+    from reprogram.train import Training, fit
     from reprogram.types import InputSpec, OutputSpec, Scores, TaskSpec, UserError
 
 __version__ = "0.1.0"
@@ -25,7 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "InputSpec": "types", "OutputSpec": "types", "Scores": "types", "TaskSpec": "types",
     "UserError": "types", "Reprogrammed": "model", "Program": "program", "Predictions": "program",
-    "Training": "train", "fit": "train", "evaluate": "train",
+    "Training": "train", "fit": "train", "evaluate": "evaluation",
     "load_source": "sources:load", "load_task": "tasks:load",
 }  # fmt: skip
 _ROOMS = {"criteria", "mappings", "optim", "recipes", "sources", "tasks", "transformations"}

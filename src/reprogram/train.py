@@ -16,19 +16,18 @@ import torch
 from torch import Tensor
 
 from reprogram.criteria import Criterion, CrossEntropy
+from reprogram.evaluation import Prepared, measure
 from reprogram.files import atomic_write
 from reprogram.mappings import Mapping
 from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.optim import Optimizer
 from reprogram.program import Program
 from reprogram.sources import Source
-from reprogram.tasks.base import Split, Task
-from reprogram.tasks.metrics import metrics as measure
+from reprogram.tasks.base import Task
 from reprogram.transformations import Transformation
 from reprogram.types import TaskSpec, UserError
 
 CHECKPOINT = "checkpoint"
-CACHE_BYTES = 2**30  # prepared inputs are kept up to this size, computed again beyond it
 
 
 @dataclass
@@ -158,62 +157,6 @@ def fit(
     return program
 
 
-def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[str, float]:
-    """Loss and metrics of a program on a split, as fractions.
-
-    Example:
-        >>> import reprogram
-        >>> source, task = reprogram.load_source("zoo:images"), reprogram.load_task("digits")
-        >>> training = reprogram.recipes.ar(source, task, epochs=1)
-        >>> training.bind(task.spec)
-        >>> sorted(evaluate(training.program(task.spec), task.test.subset(torch.arange(40))))
-        ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1', 'roc_auc']
-    """
-    prepared = _Prepared(program.model.transformation, split, program.device)
-    return _evaluate(program.model, prepared, batch_size)
-
-
-@torch.no_grad()
-def _evaluate(model: Reprogrammed, prepared: _Prepared, batch_size: int) -> dict[str, float]:
-    model.eval()
-    scores = [
-        model.run(prepared.batch(index)[0]).log_softmax(1).cpu()
-        for index in torch.arange(len(prepared)).split(batch_size)
-    ]
-    targets, weights = prepared.split.targets, prepared.split.weights
-    score = torch.cat(scores)
-    losses = -score.gather(1, targets[:, None])[:, 0] * weights
-    loss = float(losses.sum() / weights.sum().clamp_min(1e-12))
-    return {"loss": loss, **measure(score, targets, weights)}
-
-
-class _Prepared:
-    """A split behind ``transformation.prepare``: computed once a sample where memory allows."""
-
-    def __init__(
-        self, transformation: Transformation, split: Split, device: torch.device | str
-    ) -> None:
-        self.transformation, self.split, self.device = transformation, split, device
-        self.cache: Tensor | None = None
-        first = self._compute(torch.arange(min(len(split), 64)))
-        if len(split) and first.nbytes / len(first) * len(split) <= CACHE_BYTES:
-            rest = torch.arange(len(first), len(split)).split(64)
-            self.cache = torch.cat([first, *[self._compute(i) for i in rest if len(i)]])
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Prepared inputs, targets and weights, on the device."""
-        x = self._compute(index) if self.cache is None else self.cache[index]
-        y, w = self.split.targets[index], self.split.weights[index]
-        return x.to(self.device), y.to(self.device), w.to(self.device)
-
-    @torch.no_grad()
-    def _compute(self, index: Tensor) -> Tensor:
-        return self.transformation.prepare(self.split.batch(index)[0].to(self.device))
-
-
 class _Loop:
     """The state of a run between two steps."""
 
@@ -221,10 +164,10 @@ class _Loop:
         self.training, self.task = training, task
         self.model = Reprogrammed(training.source, training.transformation, training.mapping)
         self.program = training.program(task.spec)
-        self.train = _Prepared(training.transformation, task.train, training.device)
+        self.train = Prepared(training.transformation, task.train, training.device)
         self.validation = None
         if task.validation is not None:
-            self.validation = _Prepared(training.transformation, task.validation, training.device)
+            self.validation = Prepared(training.transformation, task.validation, training.device)
         self.per_epoch = math.ceil(len(task.train) / training.batch_size)
         self.steps = self.per_epoch * training.epochs
         training.optimizer.bind(training.transformation, training.mapping, self.steps)
@@ -269,7 +212,7 @@ class _Loop:
         row = {"epoch": epoch + 1, "loss": self.loss_sum / self.per_epoch}
         self.loss_sum = 0.0
         if self.validation is not None:
-            measured = _evaluate(self.model, self.validation, self._eval_batch)
+            measured = measure(self.model, self.validation, self._eval_batch)
             self.queries += len(self.validation)
             row |= {f"validation_{name}": value for name, value in measured.items()}
             if self.training.keep_best and measured["loss"] < self.best:
@@ -288,13 +231,11 @@ class _Loop:
             program.restore(self.kept, "kept in memory")
         splits = {"train": self.train, "validation": self.validation}
         if task.test is not None:
-            splits["test"] = _Prepared(
-                self.training.transformation, task.test, self.training.device
-            )
+            splits["test"] = Prepared(self.training.transformation, task.test, self.training.device)
         metrics: dict[str, Any] = {}
         for name, prepared in splits.items():
             if prepared is not None:
-                metrics[name] = _evaluate(self.model, prepared, self._eval_batch)
+                metrics[name] = measure(self.model, prepared, self._eval_batch)
                 self.queries += len(prepared)
         metrics |= {
             "parameters": program.trained,

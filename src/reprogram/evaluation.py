@@ -1,0 +1,71 @@
+"""How good a reprogrammed model is on a split, and the split prepared for it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reprogram.model import Reprogrammed
+from reprogram.program import Program
+from reprogram.tasks.base import Split
+from reprogram.tasks.metrics import metrics
+from reprogram.transformations import Transformation
+
+CACHE_BYTES = 2**30  # prepared inputs are kept up to this size, computed again beyond it
+
+
+def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[str, float]:
+    """Loss and metrics of a program on a split, as fractions.
+
+    Example:
+        >>> import reprogram
+        >>> source, task = reprogram.load_source("zoo:images"), reprogram.load_task("digits")
+        >>> training = reprogram.recipes.ar(source, task, epochs=1)
+        >>> training.bind(task.spec)
+        >>> sorted(evaluate(training.program(task.spec), task.test.subset(torch.arange(40))))
+        ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1', 'roc_auc']
+    """
+    prepared = Prepared(program.model.transformation, split, program.device)
+    return measure(program.model, prepared, batch_size)
+
+
+@torch.no_grad()
+def measure(model: Reprogrammed, prepared: Prepared, batch_size: int) -> dict[str, float]:
+    """The same of a model and a split that is prepared already."""
+    model.eval()
+    scores = [
+        model.run(prepared.batch(index)[0]).log_softmax(1).cpu()
+        for index in torch.arange(len(prepared)).split(batch_size)
+    ]
+    targets, weights = prepared.split.targets, prepared.split.weights
+    score = torch.cat(scores)
+    losses = -score.gather(1, targets[:, None])[:, 0] * weights
+    loss = float(losses.sum() / weights.sum().clamp_min(1e-12))
+    return {"loss": loss, **metrics(score, targets, weights)}
+
+
+class Prepared:
+    """A split behind ``transformation.prepare``: computed once a sample where memory allows."""
+
+    def __init__(
+        self, transformation: Transformation, split: Split, device: torch.device | str
+    ) -> None:
+        self.transformation, self.split, self.device = transformation, split, device
+        self.cache: Tensor | None = None
+        first = self._compute(torch.arange(min(len(split), 64)))
+        if len(split) and first.nbytes / len(first) * len(split) <= CACHE_BYTES:
+            rest = torch.arange(len(first), len(split)).split(64)
+            self.cache = torch.cat([first, *[self._compute(i) for i in rest if len(i)]])
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Prepared inputs, targets and weights, on the device."""
+        x = self._compute(index) if self.cache is None else self.cache[index]
+        y, w = self.split.targets[index], self.split.weights[index]
+        return x.to(self.device), y.to(self.device), w.to(self.device)
+
+    @torch.no_grad()
+    def _compute(self, index: Tensor) -> Tensor:
+        return self.transformation.prepare(self.split.batch(index)[0].to(self.device))
