@@ -1,8 +1,12 @@
 """Laws of reprogram.files: found where they should be, written whole or not at all."""
 
 import errno
+import functools
 import hashlib
+import http.server
 import os
+import threading
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -52,18 +56,38 @@ def test_other_checksum_is_refused(places):
         find_file("b.bin", sha256=SHA)
 
 
-def test_downloaded_once(places, tmp_path, monkeypatch):
-    calls = []
+@pytest.fixture
+def server(tmp_path):
+    """Address of a web server with ``b.bin``, and the requests it got."""
+    put(tmp_path / "published", "b.bin")
+    requests = []
 
-    def retrieve(url, known_hash, fname, path):
-        calls.append((url, known_hash))
-        put(path, fname)
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            requests.append(args)
 
-    monkeypatch.setattr("pooch.retrieve", retrieve)
-    first = find_file("a/b.bin", url="https://example.org/b.bin", sha256=SHA)
-    assert first == places[1] / "a/b.bin" and first.read_bytes() == CONTENT
-    assert find_file("a/b.bin", url="https://example.org/b.bin", sha256=SHA) == first
-    assert calls == [("https://example.org/b.bin", f"sha256:{SHA}")]
+    handler = functools.partial(Handler, directory=str(tmp_path / "published"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", requests
+        running.shutdown()
+
+
+def test_downloaded_once(places, server):
+    address, requests = server
+    for _ in range(2):
+        found = find_file("a/b.bin", url=f"{address}/b.bin", sha256=SHA)
+        assert found == places[1] / "a/b.bin" and found.read_bytes() == CONTENT
+    assert len(requests) == 1 and os.listdir(found.parent) == ["b.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sha256", "reason"), [("b.bin", "0" * 64, "checksum"), ("c.bin", SHA, "HTTPError")]
+)
+def test_wrong_download_is_not_kept(name, sha256, reason, places, server):
+    with pytest.raises(UserError, match=rf"'{name}' could not be downloaded .*{reason}"):
+        find_file(f"a/{name}", url=f"{server[0]}/{name}", sha256=sha256)
+    assert not os.listdir(places[1] / "a")
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("no route"), ValueError("hash differs")])
@@ -178,6 +202,18 @@ def test_kinds_are_not_confused(tmp_path):
     ):
         pass
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_leftovers_of_a_killed_process_go(tmp_path):
+    for token, age in (("00000000", 0), ("00000001", 7200)):
+        for name in ("file", "directory"):
+            left = tmp_path / f".{token}.{name}"
+            left.mkdir() if name == "directory" else left.write_text("half")
+            os.utime(left, (time.time() - age,) * 2)
+    for kind in ("file", "directory"):
+        write(kind, tmp_path / kind, "whole")
+    found = [".00000000.directory", ".00000000.file", "directory", "file"]
+    assert sorted(os.listdir(tmp_path)) == found
 
 
 def test_link_stays_a_link(tmp_path):

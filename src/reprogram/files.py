@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import hashlib
 import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -105,7 +107,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.is_dir():
             raise UserError(f"cannot write file {path}: a folder of that name stands there")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+        temporary = _sibling(path)
         try:
             yield temporary
             _sync(temporary)
@@ -144,7 +146,7 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         if path.exists() and not path.is_dir():
             raise UserError(f"cannot write folder {path}: a file of that name stands there")
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+        temporary = _sibling(path)
         temporary.mkdir()
         try:
             yield temporary
@@ -157,6 +159,15 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def _sibling(path: Path) -> Path:
+    """A new name beside ``path``; what a killed process left there long ago is removed."""
+    for left in path.parent.glob(f".{'[0-9a-f]' * 8}.{glob.escape(path.name)}"):
+        with suppress(OSError):  # another process may remove it too
+            if left.stat().st_mtime < time.time() - 3600:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name}")
 
 
 def _swap_in(new: Path, path: Path) -> None:
