@@ -65,7 +65,7 @@ class GradientStep:
 
     Arguments:
         optimizer: Makes the torch optimiser from its parameters, such as
-            ``partial(torch.optim.Adam, lr=0.05)``.
+            ``partial(torch.optim.Adam, lr=0.05)``; one that takes a step from one evaluation.
         scheduler: Makes the torch scheduler from the optimiser and the number of steps, such as
             ``torch.optim.lr_scheduler.CosineAnnealingLR``; stepped after every step.
         mapping_lr: Learning rate of the mapping where it is another one.
@@ -84,7 +84,13 @@ class GradientStep:
         self.optimizer, self.scheduler, self.mapping_lr = optimizer, scheduler, mapping_lr
 
     def bind(self, transformation: nn.Module, mapping: nn.Module, steps: int) -> None:
-        """Create the torch optimiser over both parts' parameters."""
+        """Create the torch optimiser over both parts' parameters.
+
+        Raises:
+            UserError: if there are none, or the optimiser would evaluate the loss by itself.
+        """
+        if getattr(self.optimizer, "func", self.optimizer) is torch.optim.LBFGS:
+            raise UserError("LBFGS evaluates the loss several times a step; use Adam or SGD")
         self.parameters = [p for p in transformation.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [{"params": self.parameters}] if self.parameters else []
         behind = [p for p in mapping.parameters() if p.requires_grad]

@@ -26,7 +26,7 @@ class CMAES:
 
     Arguments:
         sigma: Initial standard deviation, in units of the parameters, > 0.
-        population: Samples in a generation; ``None`` for ``4 + floor(3 log D)``.
+        population: Samples in a generation, >= 2; ``None`` for ``4 + floor(3 log D)``.
         diagonal: Whether only variances are adapted.
         mapping_optimizer: Makes the torch optimiser of a trainable mapping.
         seed: Of the samples.
@@ -49,6 +49,8 @@ class CMAES:
     ) -> None:
         if sigma <= 0:
             raise UserError(f"argument 'sigma' is {sigma}; give a positive standard deviation")
+        if population is not None and population < 2:
+            raise UserError(f"argument 'population' is {population}; give 2 or more")
         self.sigma, self.population, self.diagonal = sigma, population, diagonal
         self.mapping_optimizer, self.seed = mapping_optimizer, seed
         self.evaluations = population or 0  # known once bound

@@ -1,0 +1,408 @@
+"""Optimisers: against hand-written torch loops, analytic gradients and published updates."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, Counted, black_box, linear_source
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+
+from reprogram import optim
+from reprogram.criteria import CrossEntropy
+from reprogram.mappings import Fixed, Linear
+from reprogram.model import BatchObjective, Reprogrammed
+from reprogram.optim import CMAES, SPSA, Backprop, flatten, unflatten
+from reprogram.transformations import Transformation
+from reprogram.types import InputSpec, TaskSpec, UserError
+
+DIM = 10
+
+
+class Vector(nn.Module):
+    """Parameters and nothing else, in two tensors."""
+
+    def __init__(self, start: float = 1.0, dim: int = DIM) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.full((dim - dim // 2,), start))
+        self.b = nn.Parameter(torch.full((dim // 2, 1), start))
+
+
+class Quadratic:
+    """``f_i(w) = (w - w*)' A (w - w*) / 2 + e_i`` for samples i whose e_i sum to zero."""
+
+    def __init__(self, vector: Vector, dim: int = DIM) -> None:
+        generator = torch.Generator().manual_seed(0)
+        half = torch.randn(dim, dim, generator=generator)
+        self.matrix = half @ half.T / dim + torch.eye(dim)
+        self.best = torch.randn(dim, generator=generator)
+        self.vector, self.calls = vector, []
+
+    def __call__(self, parameters: Tensor | None = None) -> Tensor:
+        noise = torch.tensor([0.5, -1.0, 0.5])
+        if parameters is None:
+            w = torch.cat([p.reshape(-1) for p in self.vector.parameters()])
+            return self.value(w) + noise
+        self.calls.append(parameters.clone())
+        return torch.stack([self.value(row) + noise for row in parameters])
+
+    def value(self, w: Tensor) -> Tensor:
+        return (w - self.best) @ self.matrix @ (w - self.best) / 2
+
+    def gradient(self) -> Tensor:
+        return self.matrix @ (flatten(self.vector.parameters()) - self.best)
+
+    def distance(self) -> float:
+        return float((flatten(self.vector.parameters()) - self.best).norm())
+
+
+NOTHING = Fixed()  # a mapping without parameters
+
+TORCH_OPTIMIZERS = {
+    "SGD": partial(torch.optim.SGD, lr=0.02, momentum=0.9),
+    "Adam": partial(torch.optim.Adam, lr=0.05, weight_decay=0.01),
+    "AdamW": partial(torch.optim.AdamW, lr=0.05),
+    "RMSprop": partial(torch.optim.RMSprop, lr=0.01),
+}
+SCHEDULERS: dict[str, Callable[[Any, int], Any] | None] = {
+    "none": None,
+    "cosine": lr_scheduler.CosineAnnealingLR,
+    "the library's cosine": optim.cosine,
+    "steps": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, steps // 3),
+    "one cycle": lambda optimizer, steps: lr_scheduler.OneCycleLR(optimizer, 0.1, steps),
+    "function": lambda optimizer, steps: lr_scheduler.LambdaLR(optimizer, lambda k: 1 - k / steps),
+}
+
+
+@pytest.mark.parametrize("name", TORCH_OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULERS)
+def test_backprop_is_the_torch_loop(name: str, schedule: str) -> None:
+    make, scheduler, steps = TORCH_OPTIMIZERS[name], SCHEDULERS[schedule], 12
+    ours, theirs = Vector(), Vector()
+    objective, by_hand = Quadratic(ours), Quadratic(theirs)
+    backprop = Backprop(make, scheduler=scheduler)
+    backprop.bind(ours, NOTHING, steps)
+    optimizer = make(theirs.parameters())
+    schedule_by_hand = scheduler and scheduler(optimizer, steps)
+    for _ in range(steps):
+        loss = backprop.step(objective)
+        optimizer.zero_grad()
+        wanted = by_hand().mean()
+        wanted.backward()
+        optimizer.step()
+        if schedule_by_hand is not None:
+            schedule_by_hand.step()
+        assert not loss.requires_grad
+        assert torch.equal(loss, wanted.detach())
+        assert torch.equal(flatten(ours.parameters()), flatten(theirs.parameters()))
+
+
+def test_mapping_has_a_learning_rate_of_its_own() -> None:
+    vector, behind = Vector(), nn.Linear(1, 1)
+    backprop = Backprop(partial(torch.optim.SGD, lr=0.5), mapping_lr=0.125)
+    backprop.bind(vector, behind, 1)
+    before = [flatten(m.parameters()) for m in (vector, behind)]
+    backprop.step(lambda _=None: sum(p.sum() for m in (vector, behind) for p in m.parameters())[None])  # fmt: skip
+    for module, old, rate in zip((vector, behind), before, (0.5, 0.125), strict=True):
+        torch.testing.assert_close(flatten(module.parameters()), old - rate)
+
+
+def test_frozen_parameters_stay() -> None:
+    vector = Vector()
+    vector.a.requires_grad_(False)
+    before = vector.a.clone()
+    for optimizer in (Backprop(), SPSA(), CMAES()):
+        optimizer.bind(vector, NOTHING, 1)
+        optimizer.step(_PartOf(vector))
+    assert torch.equal(vector.a, before)
+
+
+class _PartOf:
+    """A quadratic of the parameters that train."""
+
+    def __init__(self, vector: Vector) -> None:
+        self.vector = vector
+
+    def __call__(self, parameters: Tensor | None = None) -> Tensor:
+        if parameters is None:
+            return self.vector.b.square().sum()[None]
+        return parameters.square().sum(1, keepdim=True)
+
+
+# --- estimates ------------------------------------------------------------------------------------
+
+
+def test_spsa_is_unbiased_on_a_quadratic() -> None:
+    vector, n = Vector(), 4000
+    objective = Quadratic(vector)
+    spsa = SPSA(partial(torch.optim.SGD, lr=0.0), directions=n, c=0.1)
+    spsa.bind(vector, NOTHING, 1)
+    spsa.step(objective)
+    gradient = objective.gradient()
+    estimate = torch.cat([p.grad.reshape(-1) for p in vector.parameters()])  # pyright: ignore
+    # of one direction, component i: g_i + D_i sum_{j != i} D_j g_j, of variance sum_{j != i} g_j^2
+    error = ((gradient.square().sum() - gradient.square()) / n).sqrt()
+    assert ((estimate - gradient).abs() < 4.5 * error).all()
+    assert ((estimate - gradient).abs() > 0.01 * error).any()  # it was an estimate
+
+
+@pytest.mark.parametrize("directions", [1, 5])
+def test_spsa_asks_for_pairs_in_one_call(directions: int) -> None:
+    vector = Vector()
+    objective = Quadratic(vector)
+    spsa = SPSA(directions=directions, c=0.25, gamma=0.5)
+    spsa.bind(vector, NOTHING, 3)
+    assert spsa.evaluations == 2 * directions
+    for k in range(3):
+        w = flatten(vector.parameters())
+        spsa.step(objective)
+        assert len(objective.calls) == k + 1
+        plus, minus = objective.calls[k].chunk(2)
+        assert len(objective.calls[k]) == spsa.evaluations
+        torch.testing.assert_close((plus + minus) / 2, w.expand(directions, -1))
+        torch.testing.assert_close((plus - w).abs(), torch.full_like(plus, 0.25 / (k + 1) ** 0.5))
+
+
+def test_nesterov_on_spsa_is_spsa_with_gradient_correction() -> None:
+    """BlackVIP's update, ``m = b m + g; w -= a (g + b m)``, and as its paper writes it:
+    ``m' = b m - a g(phi + b m); phi' = phi + m'``, at ``w = phi + b m``."""
+    vector, a, b = Vector(), 0.03, 0.9
+    objective = Quadratic(vector)
+    spsa = SPSA(partial(torch.optim.SGD, lr=a, momentum=b, nesterov=True), directions=2)
+    spsa.bind(vector, NOTHING, 25)
+    w = flatten(vector.parameters()).double()
+    m, phi, momentum = torch.zeros(DIM).double(), w.clone(), torch.zeros(DIM).double()
+    for _ in range(25):
+        spsa.step(objective)
+        estimated_at = objective.calls[-1].double().mean(0)
+        torch.testing.assert_close(estimated_at, phi + b * momentum, atol=1e-5, rtol=1e-5)
+        g = torch.cat([p.grad.reshape(-1) for p in vector.parameters()]).double()  # pyright: ignore
+        m = b * m + g
+        w = w - a * (g + b * m)
+        momentum = b * momentum - a * g
+        phi = phi + momentum
+        now = flatten(vector.parameters()).double()
+        torch.testing.assert_close(now, w, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(now, phi + b * momentum, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps"),
+    [
+        (lambda: SPSA(partial(torch.optim.SGD, lr=0.05), directions=4), 300),
+        (lambda: SPSA(partial(torch.optim.Adam, lr=0.1), directions=4,
+                      scheduler=optim.cosine), 300),
+        (lambda: CMAES(sigma=0.5), 250),
+        (lambda: CMAES(sigma=0.5, diagonal=True, population=12), 500),
+        (lambda: Backprop(partial(torch.optim.SGD, lr=0.1)), 300),
+    ],
+)  # fmt: skip
+def test_minimises_a_quadratic(make: Callable[[], Any], steps: int) -> None:
+    vector = Vector(start=0.0)
+    objective = Quadratic(vector)
+    far = objective.distance()
+    optimizer = make()
+    optimizer.bind(vector, NOTHING, steps)
+    for _ in range(steps):
+        loss = optimizer.step(objective)
+    assert objective.distance() < 0.02 * far
+    assert float(loss) < 0.01
+    assert all(len(call) == optimizer.evaluations for call in objective.calls)
+
+
+@pytest.mark.parametrize("make", [lambda seed: SPSA(seed=seed), lambda seed: CMAES(seed=seed)])
+def test_same_seed_same_run(make) -> None:
+    def run(seed: int) -> Tensor:
+        vector = Vector()
+        optimizer = make(seed)
+        optimizer.bind(vector, NOTHING, 5)
+        for _ in range(5):
+            optimizer.step(Quadratic(vector))
+        return flatten(vector.parameters())
+
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # pyright: ignore
+    first = run(3)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1])  # pyright: ignore
+    torch.rand(2), np.random.rand(2)
+    assert torch.equal(run(3), first)
+    assert not torch.equal(run(4), first)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Backprop(partial(torch.optim.Adam, lr=0.1), scheduler=optim.cosine),
+        lambda: Backprop(partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+                         scheduler=SCHEDULERS["function"]),
+        lambda: SPSA(directions=2, scheduler=SCHEDULERS["one cycle"]),
+        lambda: CMAES(population=6),
+        lambda: CMAES(diagonal=True),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("at", [0, 1, 7])
+def test_a_saved_state_goes_on_the_same(make, at: int, tmp_path) -> None:
+    whole, halves = Vector(), Vector()
+    behind, behind_halves = nn.Linear(3, 2), nn.Linear(3, 2)
+    behind_halves.load_state_dict(behind.state_dict())
+
+    def steps(optimizer: Any, vector: Vector, mapping: nn.Linear, n: int) -> None:
+        quadratic = Quadratic(vector)
+        tail = lambda: mapping.weight.square().mean() + mapping.bias.sum().sin()  # noqa: E731
+        for _ in range(n):
+            optimizer.step(lambda parameters=None: quadratic(parameters) + tail())
+
+    unbroken = make()
+    unbroken.bind(whole, behind, 12)
+    steps(unbroken, whole, behind, 12)
+
+    broken = make()
+    broken.bind(halves, behind_halves, 12)
+    steps(broken, halves, behind_halves, at)
+    torch.save(broken.state_dict(), tmp_path / "state.pt")
+    again, behind_again = Vector(), nn.Linear(3, 2)
+    resumed = make()
+    resumed.bind(again, behind_again, 12)
+    again.load_state_dict(halves.state_dict())
+    behind_again.load_state_dict(behind_halves.state_dict())
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    steps(resumed, again, behind_again, 12 - at)
+    assert torch.equal(flatten(again.parameters()), flatten(whole.parameters()))
+    assert torch.equal(flatten(behind_again.parameters()), flatten(behind.parameters()))
+
+
+# --- on a source ------------------------------------------------------------------------------------
+
+
+class Scale(Transformation):
+    """Two parameters: a factor and an offset of a table of two columns."""
+
+    def bind(self, source: Any, task: TaskSpec) -> None:
+        self.theta = nn.Parameter(torch.tensor([0.3, 0.1]))
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        return prepared * self.theta[0] + self.theta[1]
+
+
+def a_program(mapping: nn.Module, *, opaque: bool = True) -> tuple[Reprogrammed, Any]:
+    """The model and a maker of its objectives, on 24 samples of two classes."""
+    source = linear_source()
+    source = black_box(source) if opaque else source
+    spec = TaskSpec("toy", InputSpec("table", (2,)), ("a", "b"), (12, 12))
+    model = Reprogrammed(source, Scale(), mapping)  # pyright: ignore
+    model.transformation.bind(source, spec)
+    model.mapping.bind(source, spec)
+    x = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+    y = (linear_source()(1.5 * x - 0.5)[:, 1] > linear_source()(1.5 * x - 0.5)[:, 0]).long()
+    batch = x, y, torch.ones(24)
+    return model, lambda step: BatchObjective(model, CrossEntropy(), batch, seed=0, step=step)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: SPSA(partial(torch.optim.Adam, lr=0.05), directions=3),
+     lambda: CMAES(sigma=0.3, population=6)],
+)  # fmt: skip
+@pytest.mark.parametrize("mapping", [Fixed, Linear])
+def test_a_black_box_learns_with_one_source_call_a_step(make, mapping) -> None:
+    model, objective = a_program(mapping())
+    counted = Counted(model.source)
+    optimizer = make()
+    optimizer.bind(model.transformation, model.mapping, 60)
+    before = objective(0)().mean().item()
+    counted.rows.clear()
+    for step in range(60):
+        optimizer.step(objective(step))
+    assert counted.rows == [24 * optimizer.evaluations] * 60
+    assert objective(0)().mean().item() < 0.7 * before
+
+
+@pytest.mark.parametrize(
+    ("make", "lr"),
+    [(lambda: SPSA(partial(torch.optim.SGD, lr=0.1), directions=3), 0.1),
+     (lambda: CMAES(mapping_optimizer=partial(torch.optim.SGD, lr=0.1), population=6), 0.1)],
+)  # fmt: skip
+def test_the_mapping_learns_by_its_exact_gradient_on_the_outputs_seen(make, lr: float) -> None:
+    model, objective = a_program(Linear())
+    optimizer = make()
+    optimizer.bind(model.transformation, model.mapping, 1)
+    counted = Counted(model.source)
+    built = objective(0)
+    mapping: Any = model.mapping
+    old_weight, old_bias = mapping.weight.detach().clone(), mapping.bias.detach().clone()
+    optimizer.step(built)
+    (output,) = counted.outputs  # (6 * 24, classes)
+    centred = output - output.mean(1, keepdim=True)
+    p = (centred @ old_weight.T + old_bias).softmax(1)
+    error = p - nn.functional.one_hot(built.target.repeat(6), 2)  # d loss / d score
+    weight, bias = error.T @ centred / len(output), error.mean(0)
+    assert weight.shape == (2, CLASSES)
+    torch.testing.assert_close(old_weight - mapping.weight.detach(), lr * weight)
+    torch.testing.assert_close(old_bias - mapping.bias.detach(), lr * bias)
+
+
+def test_spsa_agrees_with_backprop_on_a_source() -> None:
+    model, objective = a_program(Linear(), opaque=False)
+    exact = Backprop(partial(torch.optim.SGD, lr=0.0))
+    exact.bind(model.transformation, model.mapping, 1)
+    exact.step(objective(0))
+    wanted = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    estimated = SPSA(partial(torch.optim.SGD, lr=0.0), directions=300, c=1e-2)
+    estimated.bind(model.transformation, model.mapping, 1)
+    estimated.step(objective(0))
+    found = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(wanted) == len(found) == 3
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(one, other, atol=0.05, rtol=0.1)
+
+
+# --- what is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SPSA(c=0.0), "'c' is 0.0"),
+        (lambda: SPSA(directions=0), "'directions' is 0"),
+        (lambda: CMAES(sigma=0.0), "'sigma' is 0.0"),
+        (lambda: CMAES(population=1), "'population' is 1"),
+    ],
+)
+def test_a_bad_argument_is_named(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "transformation", "mapping", "said"),
+    [
+        (Backprop(), NOTHING, NOTHING, "nothing to train"),
+        (SPSA(), NOTHING, nn.Linear(1, 1), "this one has no parameters"),
+        (CMAES(), NOTHING, nn.Linear(1, 1), "at least 2 parameters; the transformation has 0"),
+        (CMAES(), nn.Linear(1, 1, bias=False), NOTHING, "the transformation has 1"),
+        (Backprop(torch.optim.LBFGS), nn.Linear(1, 1), NOTHING, "LBFGS evaluates"),
+        (Backprop(torch.optim.LBFGS), nn.Linear(1, 1), nn.Linear(1, 1), "LBFGS evaluates"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_named(optimizer, transformation, mapping, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        optimizer.bind(transformation, mapping, 3)
+
+
+def test_default_follows_the_gradient() -> None:
+    assert type(optim.default(True, learning_rate=0.1)) is Backprop
+    without = optim.default(False, learning_rate=0.1, seed=7)
+    assert type(without) is SPSA
+    assert without.seed == 7
+    for made in (optim.default(True, learning_rate=0.1, weight_decay=0.2), without):
+        made.bind(Vector(), NOTHING, 4)
+        assert made.torch_optimizer.defaults["lr"] == 0.1  # pyright: ignore
+
+
+def test_flatten_and_unflatten_are_inverse() -> None:
+    like = [torch.randn(2, 3), torch.randn(()), torch.randn(4)]
+    again = unflatten(flatten(like), like)
+    assert all(torch.equal(a, b) for a, b in zip(like, again, strict=True))
