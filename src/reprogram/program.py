@@ -112,14 +112,14 @@ class Program:
         return sum(p.numel() for p in trainable)
 
     @property
-    def bytes(self) -> int:
-        """Size of the tensors on disk."""
+    def size(self) -> int:
+        """Bytes of the tensors on disk."""
+        return len(self._serialised())
+
+    def _serialised(self) -> bytes:
         from safetensors.torch import save
 
-        return len(save(self._stored()))
-
-    def _stored(self) -> dict[str, Tensor]:
-        return {name: t.detach().cpu().contiguous() for name, t in self.tensors().items()}
+        return save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()})
 
     @torch.no_grad()
     def predict(self, x: Tensor | np.ndarray, *, batch_size: int = 64) -> Predictions:
@@ -181,12 +181,10 @@ class Program:
         Raises:
             UserError: if it cannot be written (the disk is full, say); what stood there is kept.
         """
-        from safetensors.torch import save_file
-
         path = Path(path)
         record = json.dumps(self.describe(), indent=1, allow_nan=False)
         with atomic_directory(path) as folder:
-            save_file(self._stored(), folder / TENSORS)
+            (folder / TENSORS).write_bytes(self._serialised())
             (folder / RECORD).write_text(record)
             for name, text in (beside or {}).items():
                 (folder / name).write_text(text)

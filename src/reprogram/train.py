@@ -239,7 +239,7 @@ class _Loop:
                 self.queries += len(prepared)
         metrics |= {
             "parameters": program.trained,
-            "program_bytes": program.bytes,
+            "program_bytes": program.size,
             "seconds": round(self.seconds, 2),
             "queries": self.queries,
             "source_unchanged": self.training.source.fingerprint() == self.fingerprint,
