@@ -64,6 +64,13 @@ def test_scores_are_finite_and_of_the_target(make, scale: float) -> None:
     assert bound(make())(logits(0)).shape == (0, TARGETS)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_scores_of_any_precision_are_read(make, dtype: torch.dtype) -> None:
+    mapping = bound(make())
+    scores = mapping(logits().to(dtype))
+    torch.testing.assert_close(scores.float(), mapping(logits()), atol=0.3, rtol=0.1)
+
+
 def test_gradient_flows_to_the_output_and_every_parameter(make) -> None:
     mapping, output = bound(make()), logits().requires_grad_()
     torch.nn.functional.cross_entropy(mapping(output), torch.tensor([0, 1, 2, 0, 1])).backward()
@@ -123,7 +130,7 @@ def test_needs_classes(make) -> None:
 
 @pytest.mark.parametrize("make", [Fixed, lambda: Fixed(labels="random"), ManyToOne])
 def test_more_targets_than_sources_are_refused(make) -> None:
-    with pytest.raises(UserError, match="8 target classes.* 7 source classes.*linear mapping"):
+    with pytest.raises(UserError, match=r"8 target classes.* 7 source classes.*linear mapping"):
         bound(make(), 7, 8)
 
 
@@ -131,7 +138,7 @@ def test_linear_serves_more_targets_than_sources() -> None:
     assert bound(Linear(), 3, 8)(logits(classes=3)).shape == (5, 8)
 
 
-# --- against slow transcriptions ----------------------------------------------------------------
+# --- against slow transcriptions -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [Fixed, lambda: Fixed(labels="random", seed=1),
@@ -201,7 +208,7 @@ def test_linear_is_a_linear_map_of_centred_scores() -> None:
     assert weight.abs().max() <= 1 / math.sqrt(SOURCE_CLASSES)
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ def test_mapping_has_a_learning_rate_of_its_own() -> None:
     backprop = Backprop(partial(torch.optim.SGD, lr=0.5), mapping_lr=0.125)
     backprop.bind(vector, behind, 1)
     before = [flatten(m.parameters()) for m in (vector, behind)]
-    backprop.step(lambda _=None: sum(p.sum() for m in (vector, behind) for p in m.parameters())[None])  # fmt: skip
+    every = [p for module in (vector, behind) for p in module.parameters()]
+    backprop.step(lambda _=None: torch.stack([p.sum() for p in every]).sum()[None])
     for module, old, rate in zip((vector, behind), before, (0.5, 0.125), strict=True):
         torch.testing.assert_close(flatten(module.parameters()), old - rate)
 
@@ -132,7 +133,7 @@ class _PartOf:
         return parameters.square().sum(1, keepdim=True)
 
 
-# --- estimates ------------------------------------------------------------------------------------
+# --- estimates -----------------------------------------------------------------------------------
 
 
 def test_spsa_is_unbiased_on_a_quadratic() -> None:
@@ -274,7 +275,7 @@ def test_a_saved_state_goes_on_the_same(make, at: int, tmp_path) -> None:
     assert torch.equal(flatten(behind_again.parameters()), flatten(behind.parameters()))
 
 
-# --- on a source ------------------------------------------------------------------------------------
+# --- on a source ---------------------------------------------------------------------------------
 
 
 class Scale(Transformation):
@@ -359,7 +360,7 @@ def test_spsa_agrees_with_backprop_on_a_source() -> None:
         torch.testing.assert_close(one, other, atol=0.05, rtol=0.1)
 
 
-# --- what is refused ----------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_the_seed_draws_the_program(make) -> None:
     assert not torch.isclose(*flat).any()
 
 
-# --- series in a window -----------------------------------------------------------------------
+# --- series in a window --------------------------------------------------------------------------
 
 
 def _waveform_source(window: int, rate: float | None = None) -> CallableSource:
@@ -327,7 +327,7 @@ def test_features_are_a_convolution_of_the_standardised_series() -> None:
     torch.testing.assert_close(part(part.prepare(x))[0], slow, atol=1e-5, rtol=1e-5)
 
 
-# --- images -----------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------------
 
 
 def _image_door(side: int, lower: float = 0.0, upper: float = 1.0) -> CallableSource:
@@ -427,7 +427,7 @@ def test_channels() -> None:
         as_channels(torch.rand(2, 2, 4, 4), 3)
 
 
-# --- several parts, and what is refused ---------------------------------------------------------
+# --- several parts, and what is refused ----------------------------------------------------------
 
 
 def test_compose_prepares_what_comes_before_the_first_parameter() -> None:

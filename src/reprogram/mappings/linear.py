@@ -50,4 +50,5 @@ class Linear(Mapping):
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The mapped scores."""
-        return F.linear(output - output.mean(1, keepdim=True), self.weight, self.bias)
+        centred = output - output.mean(1, keepdim=True)
+        return F.linear(centred.to(self.weight.dtype), self.weight, self.bias)

@@ -207,7 +207,7 @@ class TorchSource(Source):
                 norm.reset_running_stats()
                 norm.momentum, norm.training = None, True  # None: the plain average
             with torch.no_grad():
-                control(batch)
+                control(batch.to(next(control.parameters(), batch).device))
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
             control.train(False)
@@ -255,7 +255,11 @@ class CallableSource(Source):
         raw = self.function(x.detach())
         if self.output.kind != "classes":
             return torch.as_tensor(raw, device=x.device)
-        return log_scores(raw, self.scores, self.output.shape[0], device=x.device)
+        scores = log_scores(raw, self.scores, self.output.shape[0], device=x.device)
+        if len(scores) != len(x):
+            raise UserError(f"the source answered {len(scores)} of {len(x)} samples; its function "
+                            "takes a batch and returns a row for each sample")  # fmt: skip
+        return scores
 
     def fingerprint(self) -> str:
         """SHA-256 over the specifications: the weights cannot be seen."""
@@ -280,17 +284,23 @@ def log_scores(
         tensor([[0.3000, 0.1000, 0.5000, 0.1000]])
     """
     if scores == Scores.TOP_K:
-        indices = torch.as_tensor(np.asarray(raw[0]), device=device).long()
-        told = torch.as_tensor(np.asarray(raw[1]), device=device).float()
+        indices, told = _as_tensor(raw[0], device).long(), _as_tensor(raw[1], device).float()
+        if indices.shape != told.shape or indices.ndim != 2:
+            raise UserError(f"the source returned shapes {tuple(indices.shape)} and "
+                            f"{tuple(told.shape)}; (batch, k) twice was promised")  # fmt: skip
+        _check_classes(indices, classes)
         k = indices.shape[1]
         rest = (1 - told.sum(1, keepdim=True)).clamp_min(0) / max(classes - k, 1)
         value = rest.expand(-1, classes).scatter(1, indices, told)
     elif scores == Scores.LABEL:
-        labels = torch.as_tensor(np.asarray(raw), device=device).long()
+        labels = _as_tensor(raw, device).long()
+        if labels.ndim != 1:
+            raise UserError(f"the source returned shape {tuple(labels.shape)}; labels of shape "
+                            "(batch,) were promised")  # fmt: skip
+        _check_classes(labels, classes)
         value = nn.functional.one_hot(labels, classes).float()
     else:
-        if not isinstance(raw, Tensor):
-            raw = torch.as_tensor(np.asarray(raw), device=device)
+        raw = _as_tensor(raw, device)
         value = raw.float() if raw.dtype != torch.float64 else raw
     if value.ndim != 2 or value.shape[1] != classes:
         raise UserError(
@@ -299,6 +309,17 @@ def log_scores(
     if not torch.isfinite(value).all():
         raise UserError("the source returned a score that is not finite; check its input range")
     return value if scores == Scores.LOGITS else value.clamp_min(epsilon).log()
+
+
+def _as_tensor(raw: Any, device: torch.device | None) -> Tensor:
+    return (raw if isinstance(raw, Tensor) else torch.as_tensor(np.asarray(raw))).to(device)
+
+
+def _check_classes(indices: Tensor, classes: int) -> None:
+    outside = indices[(indices < 0) | (indices >= classes)]
+    if len(outside):
+        raise UserError(f"the source returned class {int(outside[0])}; classes 0 to {classes - 1} "
+                        "were promised")  # fmt: skip
 
 
 def _specs(source: Source) -> str:
