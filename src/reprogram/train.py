@@ -117,6 +117,7 @@ def fit(
     *,
     progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 10.0,
+    beside: dict[str, str] | None = None,
 ) -> Program:
     """Train transformation and mapping; the source is never touched.
 
@@ -131,6 +132,7 @@ def fit(
         resume: Go on from ``out``'s checkpoint, to the same result as an unbroken run.
         progress: Called after each step.
         checkpoint_seconds: Time between checkpoints.
+        beside: Further text files for the run directory, by name; in ``checkpoint/`` at first.
 
     Raises:
         UserError: if the task does not fit, the parts or ``out`` already holds a run.
@@ -142,6 +144,9 @@ def fit(
     loop = _Loop(training, task)
     if folder is not None and resume:
         loop.restore(folder)
+    for name, text in (beside or {}).items() if folder is not None else ():
+        with atomic_write(folder / CHECKPOINT / name) as temporary:
+            temporary.write_text(text)
     saved = time.monotonic()
     while loop.step < loop.steps:
         report = loop.advance()
@@ -152,8 +157,8 @@ def fit(
             progress(report)
     program = loop.finish()
     if folder is not None:
-        beside = {"metrics.json": json.dumps(program.metrics, indent=1), "history.csv": loop.csv()}
-        program.save(folder, beside=beside)
+        own = {"metrics.json": json.dumps(program.metrics, indent=1), "history.csv": loop.csv()}
+        program.save(folder, beside={**(beside or {}), **own})
     return program
 
 
@@ -277,8 +282,10 @@ class _Loop:
             "criterion": self.training.criterion.state_dict(),
             "optimizer": self.training.optimizer.state_dict(),
         }
+        whole = io.BytesIO()  # torch's own writer does not tell a full disk from a fault
+        torch.save(state, whole)
         with atomic_write(folder / CHECKPOINT / "state.pt") as temporary:
-            torch.save(state, temporary)
+            temporary.write_bytes(whole.getbuffer())
 
     def restore(self, folder: Path) -> None:
         """Go back to where the checkpoint was written; without one, start."""

@@ -13,7 +13,9 @@ from reprogram.recipes.images import ar
 from reprogram.recipes.series import series_to_features, v2s, v2s_fm
 from reprogram.types import nearest
 
-__all__ = ["RECIPES", "Recipe", "ar", "find", "recipe", "series_to_features", "v2s", "v2s_fm"]
+__all__ = [
+    "RECIPES", "Recipe", "ar", "find", "known", "recipe", "series_to_features", "v2s", "v2s_fm",
+]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "v2s": v2s,
@@ -21,6 +23,12 @@ RECIPES: dict[str, Recipe] = {
     "series-to-features": series_to_features,
     "ar": ar,
 }
+
+
+def known() -> dict[str, Recipe]:
+    """Every recipe by name, ours and those that other packages announce."""
+    found = {entry.name: entry.load() for entry in entry_points(group="reprogram.recipes")}
+    return found | RECIPES
 
 
 def find(name: str) -> Recipe:
@@ -33,8 +41,7 @@ def find(name: str) -> Recipe:
         >>> find("v2s") is v2s
         True
     """
-    known = {entry.name: entry.load for entry in entry_points(group="reprogram.recipes")}
-    known |= {key: lambda value=value: value for key, value in RECIPES.items()}
-    if name not in known:
-        raise nearest("recipe", name, known)
-    return known[name]()
+    recipes = known()
+    if name not in recipes:
+        raise nearest("recipe", name, recipes)
+    return recipes[name]
