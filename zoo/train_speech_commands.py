@@ -108,7 +108,10 @@ class Augment:
     def sound(self, x: Tensor, g: torch.Generator) -> Tensor:
         """(batch, 16000) -> the same, otherwise spoken."""
         count = len(x)
-        uniform = lambda low, high: low + (high - low) * torch.rand(count, 1, generator=g)  # noqa: E731
+
+        def uniform(low: float, high: float) -> Tensor:  # (batch, 1)
+            return low + (high - low) * torch.rand(count, 1, generator=g)
+
         centre = RATE / 2
         place = (torch.arange(RATE) - centre) * uniform(0.85, 1.15) + centre + uniform(-1600, 1600)
         first = place.floor().long()

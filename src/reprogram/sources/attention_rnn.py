@@ -12,8 +12,8 @@ from reprogram.sources.base import Stage, TorchSource
 from reprogram.sources.spectrogram import LogMel, Standardise
 from reprogram.types import InputSpec, OutputSpec
 
-RATE = 16000
-FRAMES, BANDS = 125, 80
+RATE, HOP, BANDS = 16000, 128, 80
+FRAMES = RATE // HOP  # 125
 
 
 class AttentionRNN(nn.Module):
@@ -85,7 +85,7 @@ class AttentionRNN(nn.Module):
 
 def front_end() -> nn.Sequential:
     """One second at 16 kHz (batch, 16000) -> standardised log-mel (batch, 125, 80)."""
-    return nn.Sequential(LogMel(rate=RATE, bands=BANDS), Standardise())
+    return nn.Sequential(LogMel(rate=RATE, hop=HOP, bands=BANDS), Standardise())
 
 
 def attention_rnn_source(
@@ -99,8 +99,6 @@ def attention_rnn_source(
         uri: Under which name a saved program finds it again.
     """
     waveform = InputSpec("waveform", (RATE,), lower=-1.0, upper=1.0, rate=RATE)
-    features = InputSpec(
-        "features", (FRAMES, BANDS), rate=RATE / LogMel().spectrogram.hop, normalised=True
-    )
+    features = InputSpec("features", (FRAMES, BANDS), rate=RATE / HOP, normalised=True)
     stages = [Stage("waveform", waveform, front_end()), Stage("log-mel", features, network)]
     return TorchSource(stages, OutputSpec("classes", (len(names),), tuple(names)), uri=uri)
