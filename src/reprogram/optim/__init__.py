@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from reprogram.optim.base import (
 )
 from reprogram.optim.cmaes import CMAES
 from reprogram.optim.estimators import SPSA, Backprop
+from reprogram.types import UserError
 
 __all__ = [
     "CMAES",
@@ -53,10 +55,17 @@ def default(
         weight_decay: L2 coefficient as Adam has it: the penalty is ``weight_decay / 2 * |w|^2``.
         seed: Of SPSA's directions.
 
+    Raises:
+        UserError: if a number is out of its range.
+
     Example:
         >>> type(default(False, learning_rate=0.01)).__name__
         'SPSA'
     """
+    if not 0 < learning_rate < math.inf:
+        raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
+    if not 0 <= weight_decay < math.inf:
+        raise UserError(f"argument 'weight_decay' is {weight_decay}; give 0 or more")
     adam = partial(torch.optim.Adam, lr=learning_rate, weight_decay=weight_decay)
     if gradient:
         return Backprop(adam, scheduler=scheduler)

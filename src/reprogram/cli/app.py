@@ -1,0 +1,63 @@
+"""The commands in one place, and the entry point. A new command is one line here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+import typer.main
+
+from reprogram.cli.demo import demo
+from reprogram.cli.evaluate import evaluate
+from reprogram.cli.exits import leave
+from reprogram.cli.fit import fit
+from reprogram.cli.listing import show_list
+from reprogram.cli.predict import predict
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(demo)
+app.command("list")(show_list)
+app.command()(fit)
+app.command()(evaluate)
+app.command()(predict)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from reprogram import __version__
+
+        print(f"reprogram {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def reprogram(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
+) -> None:
+    """Model reprogramming: a frozen pre-trained model solves another domain's task.
+
+    Begin with `reprogram demo`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status.
+
+    0: done; 2: a mistake of the user's, told in one line on stderr; 130 and 143: stopped by Ctrl-C
+    or SIGTERM; 1: an error of this library's, with its traceback.
+
+    Arguments:
+        argv: The words after the program's name; those of the process if absent.
+    """
+    words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+
+    def run() -> None:
+        command = typer.main.get_command(app)
+        with command.make_context("reprogram", words) as context:
+            command.invoke(context)
+
+    return leave(run, debug="--debug" in words)

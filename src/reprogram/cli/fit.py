@@ -1,0 +1,106 @@
+"""``reprogram fit``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reprogram.cli import options, runs
+
+
+def fit(
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", metavar="NAME", help="See reprogram list recipes.")
+    ] = None,
+    source: options.Source = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TASK", help="See reprogram list tasks; or your own file."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run directory.", show_default="runs/TASK"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the recipe; repeatable."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training split.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", help="Samples in a step.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Of the optimiser.")
+    ] = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    label: options.Label = None,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Compute the controls too: it takes about as long again."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")
+    ] = False,
+    checkpoint_seconds: Annotated[
+        float, typer.Option("--checkpoint-seconds", min=0, help="Time between checkpoints.")
+    ] = 10.0,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fit a program: train transformation and mapping around a frozen source.
+
+    `--resume --out DIR` alone goes on with an interrupted run to the same result.
+    """
+    del debug  # read where errors are told
+    from reprogram import recipes
+    from reprogram.cli.parameters import accepted, check, parse
+    from reprogram.cli.running import Order, carry_out, summary
+    from reprogram.types import UserError
+
+    before = runs.read_record(out) if resume and out is not None else None
+    given: dict[str, Any] = {"recipe": recipe, "source": source, "task": task, "label": label}
+    given = {name: value for name, value in given.items() if value is not None}
+    order = {**(before or {}), **given}
+    missing = [f"--{name}" for name in ("recipe", "source", "task") if name not in order]
+    if resume and out is None:
+        missing = ["--out"]
+    if missing:
+        found = f"; {out} holds no run to resume" if resume and out is not None else ""
+        raise UserError(f"{' and '.join(missing)} is missing{found}; see reprogram fit --help")
+    for name, value in given.items():
+        if before is not None and before.get(name) != value:
+            raise UserError(
+                f"argument {name!r} is {value!r}; the run in {out} has {before.get(name)!r}: "
+                "leave it out to resume, or choose another folder"
+            )
+
+    found = recipes.find(order["recipe"])
+    shortcuts = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed,
+        "device": device,
+    }  # fmt: skip
+    numbers = parse(settings or [], found, order["recipe"])
+    for name, value in shortcuts.items():
+        if value is None:
+            continue
+        check(name, accepted(found), order["recipe"])
+        if name in numbers:
+            raise UserError(f"parameter {name!r} is given twice, by its option and --set")
+        numbers[name] = value
+    order["numbers"] = {**order.get("numbers", {}), **numbers}
+    order["controls"] = controls or order.get("controls", False)
+
+    place = out or runs.fresh(Path("runs") / runs.slug(order["task"]))
+    done = carry_out(Order(**order), place, resume=resume, checkpoint_seconds=checkpoint_seconds)
+    if as_json:
+        print(json.dumps(done.metrics))
+        return
+    asked = Path(order["task"]).expanduser()
+    following = runs.command("predict", place, asked if asked.is_file() else "FILE...")
+    print(summary(done, following))

@@ -1,0 +1,98 @@
+"""What a run directory remembers of its command, and where a new one may stand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shlex
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reprogram.cli.exits import tell
+
+if TYPE_CHECKING:
+    from reprogram.program import Program
+
+RECORD, METRICS = "run.json", "metrics.json"
+
+
+def fresh(place: Path) -> Path:
+    """``place``, or with the first of ``-2``, ``-3``, ... where nothing stands."""
+    others = (place.with_name(f"{place.name}-{n}") for n in itertools.count(2))
+    return next(path for path in itertools.chain([place], others) if not path.exists())
+
+
+def slug(text: str) -> str:
+    """A name for a folder: the last part of a path or URI, without its suffix.
+
+    Example:
+        >>> slug("ucr:GunPoint"), slug("data/My traces.csv")
+        ('gunpoint', 'my-traces')
+    """
+    name = re.split(r"[/\\:]", text.rstrip("/\\"))[-1].partition(".")[0]
+    return re.sub(r"[^\w]+", "-", name).strip("-").lower() or "run"
+
+
+def command(*words: str | Path) -> str:
+    """A command line that works when pasted: this program as it was called, then the words."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        start = [sys.executable, "-m", "reprogram"]
+    else:
+        found = shutil.which("reprogram")
+        here = shutil.which(str(called))
+        known = found is None or here is None or Path(found).samefile(here)
+        start = ["reprogram" if known else str(called)]
+    return shlex.join([*start, *map(str, words)])
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What the run was asked for; ``None`` where nothing tells.
+
+    Raises:
+        UserError: if the record is damaged.
+    """
+    from reprogram.types import UserError
+
+    for file in (folder / RECORD, folder / "checkpoint" / RECORD):
+        if file.is_file():
+            try:
+                record = json.loads(file.read_text())
+                if isinstance(record, dict) and isinstance(record.get("numbers"), dict):
+                    return record
+            except ValueError:
+                pass
+            raise UserError(f"{file} is damaged; name recipe, source and task again, without it")
+    return None
+
+
+def open_program(
+    folder: Path, *, source: str | None = None, strict: bool = True, device: str | None = None
+) -> Program:
+    """The program of a run, its source verified.
+
+    Raises:
+        UserError: if there is none, it is damaged, or its source has changed.
+    """
+    from reprogram import sources
+    from reprogram.program import Program
+    from reprogram.types import UserError
+
+    given = sources.load(source) if source is not None else None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            program = Program.load(folder, given, strict=strict, device=device or "cpu")
+        except (RuntimeError, AssertionError) as error:  # torch, of a device that is not here
+            if device is None:
+                raise
+            reason = str(error).splitlines()[0]
+            raise UserError(f"argument 'device' is {device!r}: {reason}") from error
+    for warning in caught:
+        if str(warning.message).startswith("program "):  # ours, among those of libraries
+            tell(f"warning: {warning.message}")
+    return program
