@@ -15,6 +15,7 @@ from reprogram.cli.exits import leave
 from reprogram.cli.fit import fit
 from reprogram.cli.listing import show_list
 from reprogram.cli.predict import predict
+from reprogram.cli.reproduce import reproduce
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(demo)
@@ -22,6 +23,7 @@ app.command("list")(show_list)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(reproduce)
 
 
 def _version(wanted: bool) -> None:
