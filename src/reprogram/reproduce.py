@@ -67,7 +67,8 @@ V2S = Row(
     sources=("zoo:speech-commands-35", "zoo:speech-commands"),
     published=_grid("v2s", dropout=[0.2], segments=[1, 5]),
     ours=(
-        *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0, 64]),
+        *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0, 32]),
+        *_grid("series-to-features", mapping=["Linear"], hidden=[32], dropout=[0.2]),
         *_grid("v2s-fm", mapping=["ManyToOne", "Linear"]),
     ),
     notes=(
