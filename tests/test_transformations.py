@@ -346,26 +346,31 @@ def test_frame_surrounds_the_image(height: int, width: int, kind, bounds) -> Non
     frame = Frame(squash=kind)
     frame.bind(_image_door(10, *bounds), _images(height, width))
     x = torch.rand(2, 1, height, width)
-    top, left = (10 - height) // 2, (10 - width) // 2
+    assert isinstance(frame.pattern, Tensor)
+    rows, columns = (range((10 - n) // 2, (10 - n) // 2 + n) for n in (height, width))
     middle = (bounds[0] + bounds[1]) / 2
-    for zero in (True, False):
-        if not zero:
-            torch.nn.init.normal_(frame.pattern, std=2.0)
-        y = frame(frame.prepare(x))
-        place = 0
-        for c in range(3):
-            for i in range(10):
-                for j in range(10):
-                    if top <= i < top + height and left <= j < left + width:
-                        assert torch.equal(y[:, c, i, j], x[:, 0, i - top, j - left])
-                        continue
-                    wanted = middle + (bounds[1] - bounds[0]) / 2 * squash(
-                        kind, frame.pattern[place]
-                    )
-                    assert torch.allclose(y[:, c, i, j], wanted.expand(2))
-                    assert not zero or y[0, c, i, j].item() == middle
-                    place += 1
-        assert place == frame.pattern.numel()
+    for pattern in (torch.zeros(len(frame.pattern)), torch.linspace(-4, 4, len(frame.pattern))):
+        frame.pattern.data = pattern
+        values = middle + (bounds[1] - bounds[0]) / 2 * squash(kind, pattern)
+        assert pattern.any() or (values == middle).all()
+        left = iter(values.tolist())  # in reading order
+        slow = [
+            [
+                [
+                    x[0, 0, i - rows[0], j - columns[0]].item()
+                    if i in rows and j in columns
+                    else next(left)
+                    for j in range(10)
+                ]
+                for i in range(10)
+            ]
+            for _ in range(3)
+        ]
+        assert not list(left)
+        y = frame(frame.prepare(x)).detach()
+        torch.testing.assert_close(y[0], torch.tensor(slow))
+        inside = y[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert torch.equal(inside, x.expand(-1, 3, -1, -1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 10), (11, 4), (4, 11)])

@@ -38,9 +38,9 @@ def describe(part: nn.Module) -> dict[str, Any]:
         >>> describe(transformations.Compose([transformations.Resize(8)]))
         {'name': 'Compose', 'arguments': {'parts': [{'name': 'Resize', 'arguments': {'size': 8}}]}}
     """
-    arguments = {
-        name: _plain(getattr(part, name)) for name in inspect.signature(type(part)).parameters
-    }
+    taken = inspect.signature(type(part)).parameters.values()
+    named = [p.name for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    arguments = {name: _plain(getattr(part, name)) for name in named}
     return {"name": type(part).__name__, "arguments": arguments}
 
 

@@ -20,6 +20,7 @@ from reprogram.files import atomic_directory
 from reprogram.mappings import Mapping
 from reprogram.model import Reprogrammed
 from reprogram.record import (
+    CHECKPOINT,
     FORMAT,
     RECORD,
     TENSORS,
@@ -179,9 +180,14 @@ class Program:
             beside: Further text files to put into it, by name.
 
         Raises:
-            UserError: if it cannot be written (the disk is full, say); what stood there is kept.
+            UserError: if it cannot be written (the disk is full, say) or other files stand there;
+                what stood there is kept.
         """
         path = Path(path)
+        own = any((path / name).exists() for name in (RECORD, CHECKPOINT))
+        if path.is_dir() and any(path.iterdir()) and not own:
+            raise UserError(f"{path} holds other files, which saving would replace; choose "
+                            "another folder")  # fmt: skip
         record = json.dumps(self.describe(), indent=1, allow_nan=False)
         with atomic_directory(path) as folder:
             (folder / TENSORS).write_bytes(self._serialised())

@@ -15,7 +15,7 @@ from reprogram.sources import Source
 from reprogram.types import UserError
 
 FORMAT = 1
-TENSORS, RECORD = "program.safetensors", "program.json"
+TENSORS, RECORD, CHECKPOINT = "program.safetensors", "program.json", "checkpoint"
 TOLERANCE = 1e-3  # of probe logits: other machines and threads add in another order
 
 
@@ -91,7 +91,7 @@ def read_record(path: Path) -> Record:
     if not path.is_dir():
         raise UserError(f"no such program: {path} is not a folder")
     if not file.is_file():
-        unfinished = (path / "checkpoint").is_dir()
+        unfinished = (path / CHECKPOINT).is_dir()
         hint = "; it holds an unfinished run: continue it with --resume" if unfinished else ""
         raise UserError(f"no program in {path}: {RECORD} is missing{hint}")
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reprogram import parts
 from reprogram.criteria import Criterion, CrossEntropy
 from reprogram.evaluation import Prepared, measure
 from reprogram.files import atomic_write
@@ -22,12 +23,11 @@ from reprogram.mappings import Mapping
 from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.optim import Optimizer
 from reprogram.program import Program
+from reprogram.record import CHECKPOINT, RECORD
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.transformations import Transformation
 from reprogram.types import TaskSpec, UserError
-
-CHECKPOINT = "checkpoint"
 
 
 @dataclass
@@ -144,9 +144,10 @@ def fit(
     loop = _Loop(training, task)
     if folder is not None and resume:
         loop.restore(folder)
-    for name, text in (beside or {}).items() if folder is not None else ():
-        with atomic_write(folder / CHECKPOINT / name) as temporary:
-            temporary.write_text(text)
+    if folder is not None:
+        for name, text in (beside or {}).items():
+            with atomic_write(folder / CHECKPOINT / name) as temporary:
+                temporary.write_text(text)
     saved = time.monotonic()
     while loop.step < loop.steps:
         report = loop.advance()
@@ -181,6 +182,7 @@ class _Loop:
         self.best, self.kept = math.inf, {}
         self.history: list[dict[str, float]] = []
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self.signature = self._signature()  # before the first step: an optimiser may count
 
     def advance(self) -> Progress:
         """One step, and the validation at an epoch's end."""
@@ -261,16 +263,20 @@ class _Loop:
         return text.getvalue()
 
     def _signature(self) -> str:
-        training = self.training
+        """What a checkpoint must share with the run that goes on from it."""
+        training, optimizer = self.training, self.training.optimizer
         return json.dumps(
             [training.recipe, training.parameters, training.seed, training.epochs,
-             training.batch_size, self.task.spec.json(), len(self.task.train), self.fingerprint],
+             training.batch_size, self.task.spec.json(), len(self.task.train), self.fingerprint,
+             parts.describe(training.transformation), parts.describe(training.mapping),
+             _plain(training.criterion), _plain(optimizer),
+             _plain(getattr(optimizer, "torch_optimizer", None)), training.keep_best],
         )  # fmt: skip
 
     def save(self, folder: Path) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
-            "signature": self._signature(),
+            "signature": self.signature,
             "step": self.step,
             "seconds": self.seconds,
             "loss_sum": self.loss_sum,
@@ -294,9 +300,10 @@ class _Loop:
             return
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
+            signature = state["signature"]
         except Exception:  # whatever a damaged archive makes torch raise
             raise UserError(f"checkpoint {file} is damaged; delete {folder} and fit anew") from None
-        if state["signature"] != self._signature():
+        if signature != self.signature:
             raise UserError(
                 f"checkpoint {file} belongs to another run: recipe, parameters, task or source "
                 "differ; resume with the same ones or choose another folder"
@@ -309,9 +316,16 @@ class _Loop:
         self.training.optimizer.load_state_dict(state["optimizer"])
 
 
+def _plain(part: Any) -> list[Any]:
+    """The name of a part and those of its attributes that are numbers or words."""
+    settings = {**getattr(part, "__dict__", {}), **getattr(part, "defaults", {})}
+    kept = {k: v for k, v in settings.items() if isinstance(v, str | int | float | None)}
+    return [type(part).__name__, kept]
+
+
 def _finished(folder: Path, resume: bool) -> bool:
     """Whether the folder holds a finished run that may be returned as it is."""
-    if (folder / "program.json").is_file():
+    if (folder / RECORD).is_file():
         if resume:
             return True
         raise UserError(f"{folder} already holds a program; choose another folder for the run")

@@ -242,7 +242,8 @@ class SeriesToFeatures(Transformation):
         sizes = [task.input.shape[0], *([self.hidden] if self.hidden else []), bands]
         layers: list[nn.Module] = []
         for i, (before, after) in enumerate(itertools.pairwise(sizes)):
-            conv = nn.Conv1d(before, after, self.width, padding=self.width // 2)
+            # torch's own initial values would be drawn from the global generator
+            conv = nn.utils.skip_init(nn.Conv1d, before, after, self.width, padding=self.width // 2)
             bound = 1 / math.sqrt(before * self.width)
             for j, parameter in enumerate(conv.parameters()):
                 parameter.data = seeded_uniform(parameter.shape, bound, self.seed + 2 * i + j)

@@ -1,0 +1,189 @@
+"""The model in one line, and the objective of a batch: pure in a step."""
+
+import pytest
+import torch
+from tiny import BANDS, FRAMES, Counted, black_box, series_task, speech_source
+from torch import Tensor, nn
+
+from reprogram.criteria import CrossEntropy
+from reprogram.mappings import Fixed, Linear, ManyToOne, Mapping
+from reprogram.model import BatchObjective, Reprogrammed, forked_rng
+from reprogram.optim import flatten
+from reprogram.transformations import PadSeries, SeriesToFeatures, Transformation
+
+
+class Normed(Transformation):
+    """A transformation with batch-norm of its own."""
+
+    def bind(self, source, task) -> None:
+        self.norm = nn.BatchNorm1d(1)
+        self.inner = SeriesToFeatures(dropout=0.3)
+        self.inner.bind(source, task)
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        return self.inner(self.inner.prepare(self.norm(prepared)))
+
+
+class Noting(Fixed):
+    """A mapping that keeps what it is shown."""
+
+    def observe(self, output: Tensor, target: Tensor, weight: Tensor) -> None:
+        self.noted = [*getattr(self, "noted", []), (output, target, weight)]
+
+
+def a_model(
+    transformation: Transformation | None = None,
+    mapping: Mapping | None = None,
+    opaque: bool = False,
+) -> Reprogrammed:
+    source = speech_source().door("features")
+    spec = series_task().spec
+    transformation = transformation or SeriesToFeatures(dropout=0.5)
+    mapping = mapping or Linear()
+    for part in (transformation, mapping):
+        part.bind(source, spec)
+    return Reprogrammed(black_box(source) if opaque else source, transformation, mapping).train()
+
+
+def objective(model: Reprogrammed, *, seed: int = 0, step: int = 0, weights=None) -> BatchObjective:
+    x, y, w = series_task().train.batch(torch.arange(10))
+    w = w if weights is None else torch.tensor(weights)
+    batch = model.transformation.prepare(x), y, w
+    return BatchObjective(model, CrossEntropy(), batch, seed=seed, step=step)
+
+
+def parameters(model: Reprogrammed) -> Tensor:
+    return flatten(p for p in model.transformation.parameters() if p.requires_grad)
+
+
+def test_the_field_in_one_line() -> None:
+    source = speech_source()
+    task = series_task()
+    transformation, mapping = PadSeries(), ManyToOne()
+    for part in (transformation, mapping):
+        part.bind(source, task.spec)
+    model = Reprogrammed(source, transformation, mapping).eval()
+    x = task.train.inputs[:4]
+    assert isinstance(x, Tensor)
+    expected = mapping(source(transformation(transformation.prepare(x))))
+    assert torch.equal(model(x), expected)
+    assert torch.equal(model.run(transformation.prepare(x)), expected)
+
+
+def test_only_the_program_wants_a_gradient() -> None:
+    model = a_model()
+    model(torch.randn(2, 1, 12)).sum().backward()
+    wanting = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert wanting == {"transformation", "mapping"}
+
+
+def test_training_mode_does_not_reach_the_source() -> None:
+    model = a_model().train()
+    assert model.transformation.training and model.mapping.training
+    assert not model.source.training
+
+
+# --- the objective ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda: SeriesToFeatures(dropout=0.5), Normed])
+def test_the_same_step_draws_the_same(make) -> None:
+    model = a_model(make())
+    state = torch.get_rng_state()
+    first = objective(model)()
+    torch.randn(7)
+    assert torch.equal(objective(model)(), first)
+    assert not torch.equal(objective(model, step=1)(), first)
+    assert not torch.equal(objective(model, seed=1)(), first)
+    torch.set_rng_state(state)
+    objective(model)()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("make", [lambda: SeriesToFeatures(dropout=0.5), Normed])
+def test_equal_parameters_have_equal_losses(make) -> None:
+    model = a_model(make())
+    w = parameters(model)
+    counted = Counted(model.source)
+    losses = objective(model)(torch.stack([w, w + 0.1, w]))
+    first, second, third = counted.inputs[0].chunk(3)
+    assert torch.equal(first, third)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(losses[0], losses[2], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(losses[0], objective(model)())
+    assert torch.equal(counted.inputs[1], first)
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+def test_a_population_is_its_members_one_by_one_in_one_source_call(opaque: bool) -> None:
+    model = a_model(opaque=opaque)
+    w = parameters(model)
+    population = w + 0.2 * torch.randn(5, len(w), generator=torch.Generator().manual_seed(0))
+    counted = Counted(model.source)
+    together = objective(model)(population)
+    assert counted.rows == [50]
+    assert together.shape == (5, 10)
+    for row, losses in zip(population, together, strict=True):
+        torch.testing.assert_close(objective(model)(row[None])[0], losses, atol=1e-5, rtol=1e-5)
+    assert torch.equal(parameters(model), w)  # nothing was written
+
+
+def test_a_population_reaches_the_mapping_only() -> None:
+    model = a_model()
+    objective(model)(parameters(model)[None]).sum().backward()
+    assert all(p.grad is not None for p in model.mapping.parameters())
+    assert all(p.grad is None for p in model.transformation.parameters())
+
+
+def test_a_population_leaves_running_statistics_alone() -> None:
+    model = a_model(Normed())
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    objective(model)(parameters(model)[None].repeat(3, 1))
+    assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
+    objective(model)()
+    moved = {n for n, b in model.named_buffers() if not torch.equal(b, before[n])}
+    assert moved == {f"transformation.norm.{n}" for n in
+                     ("running_mean", "running_var", "num_batches_tracked")}  # fmt: skip
+
+
+def test_rows_without_a_label_do_not_count() -> None:
+    model = a_model()
+    weights = [1.0, 0.0, 2.0, 0.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.0]
+    losses = objective(model, weights=weights)()
+    whole = objective(model)()
+    w = torch.tensor(weights)
+    torch.testing.assert_close(losses.mean(), (whole * w).sum() / w.sum())
+    assert torch.equal(losses == 0, w == 0)
+    (row,) = objective(model, weights=weights)(parameters(model)[None])
+    torch.testing.assert_close(row, losses)
+    assert not objective(model, weights=[0.0] * 10)().any()
+
+
+def test_the_mapping_observes_each_step_once() -> None:
+    mapping = Noting()
+    model = a_model(mapping=mapping)
+    counted = Counted(model.source)
+    built = objective(model)
+    built()
+    (seen,) = mapping.noted
+    assert torch.equal(seen[0], counted.outputs[0])
+    assert not seen[0].requires_grad
+    w = parameters(model)
+    built(torch.stack([w, w + 0.3, w - 0.3]))
+    _, (mean, target, weight) = mapping.noted
+    torch.testing.assert_close(mean, counted.outputs[1].reshape(3, 10, -1).mean(0))
+    assert torch.equal(target, built.target) and torch.equal(weight, built.weight)
+
+
+def test_forked_rng_leaves_no_trace_even_on_failure() -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(ValueError, match="inside"), forked_rng(3, 4):
+        torch.rand(5)
+        raise ValueError("inside")
+    assert torch.equal(torch.get_rng_state(), state)
+    with forked_rng(-3, 0):
+        torch.rand(1)
+
+
+def test_the_tiny_door() -> None:
+    assert a_model().source.input.shape == (FRAMES, BANDS)
