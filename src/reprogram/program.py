@@ -141,7 +141,7 @@ class Program:
             )
         model, device = self.model, self.device
         scores = []
-        for batch in x.split(batch_size):
+        for batch in x.split(batch_size) if len(x) else ():
             batch = _natural(batch, self.task.input).to(device)
             scores.append(model(batch).log_softmax(1).cpu())
         empty = torch.zeros(0, len(self.task.classes))
@@ -232,19 +232,32 @@ class Program:
                     f"{message}; pass strict=False (--no-strict) to use it all the same"
                 )
             warnings.warn(message, stacklevel=2)
-        program = cls(
-            source=source,
-            transformation=parts.build("transformations", record.transformation),
-            mapping=parts.build("mappings", record.mapping),
-            task=TaskSpec.from_json(record.task),
-            recipe=record.recipe,
-            parameters=record.parameters,
-            metrics=record.metrics,
-            seed=record.seed,
-        )
-        program.transformation.bind(source, program.task)
-        program.mapping.bind(source, program.task)
-        program.restore(tensors, str(path))
+        try:
+            program = cls(
+                source=source,
+                transformation=parts.build("transformations", record.transformation),
+                mapping=parts.build("mappings", record.mapping),
+                task=TaskSpec.from_json(record.task),
+                recipe=record.recipe,
+                parameters=record.parameters,
+                metrics=record.metrics,
+                seed=record.seed,
+            )
+            program.transformation.bind(source, program.task)
+            program.mapping.bind(source, program.task)
+            program.restore(tensors, str(path))
+        except UserError:
+            raise
+        except (
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # whatever a part makes of arguments that were tampered with
+            raise UserError(f"program {path} is damaged: its record does not describe a task and "
+                            f"parts that fit ({type(error).__name__})") from error  # fmt: skip
         for part in (source, program.transformation, program.mapping):
             part.to(device)
         return program

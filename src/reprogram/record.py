@@ -75,7 +75,10 @@ def difference(record: SourceRecord, source: Source) -> str | None:
         return None
     if record.probe is None:
         return "its weights differ"
-    apart = float((torch.tensor(record.probe) - probe(source)).abs().max())
+    now = probe(source)
+    if [len(row) for row in record.probe] != [now.shape[1]] * len(now):
+        return "its weights differ"
+    apart = float((torch.tensor(record.probe) - now).abs().max())
     if apart <= TOLERANCE:
         return f"its weights differ (its logits on the stored probe by no more than {apart:.1g})"
     return f"its weights differ, and its logits on the stored probe by {apart:.3g}"
@@ -96,7 +99,7 @@ def read_record(path: Path) -> Record:
         raise UserError(f"no program in {path}: {RECORD} is missing{hint}")
     try:
         raw = json.loads(file.read_text())
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         raise UserError(f"program {file} is damaged: it is not JSON") from None
     if not isinstance(raw, dict) or raw.get("format") != "reprogram.program":
         raise UserError(f"{file} is not a program of this library")
