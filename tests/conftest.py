@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from commands import Commands, install
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,10 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip("real data absent: set REPROGRAM_DATA to a folder that holds it")
     return root
+
+
+@pytest.fixture
+def reprogram(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """The command line in this process: ``reprogram("fit", ...)`` with the tiny sources."""
+    install(monkeypatch)
+    return Commands(capsys)

@@ -26,12 +26,13 @@ app.command()(predict)
 app.command()(reproduce)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         from reprogram import __version__
 
         print(f"reprogram {__version__}")
         raise typer.Exit()
+    return wanted
 
 
 @app.callback()

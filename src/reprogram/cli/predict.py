@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,14 +61,19 @@ def predict(
     program = runs.open_program(run, source=source, strict=strict, device=device)
     record = runs.read_record(run) or {}
     reading = tasks.read(files, program.task, label=label or record.get("label", "label"))
+    labels: list[str] = []
+    lines = _lines(program, reading, chosen, labels)
     if out is None:
-        right = _write(program, reading, chosen, sys.stdout)
+        sys.stdout.writelines(lines)
     else:
         with atomic_write(out) as temporary, temporary.open("w", newline="") as file:
-            right = _write(program, reading, chosen, file)
-    known = int((reading.weights > 0).sum())
+            file.writelines(lines)
+    known = (reading.weights > 0).nonzero()[:, 0].tolist()
     if known:
-        tell(f"{right} of {known} labelled rows are predicted as labelled ({right / known:.3f})")
+        classes = program.task.classes
+        right = sum(classes[int(reading.targets[i])] == labels[i] for i in known)
+        share = f"{right} of {len(known)}"
+        tell(f"{share} labelled rows are predicted as labelled ({right / len(known):.3f})")
 
 
 def _format(form: Format | None, out: Path | None) -> Format:
@@ -82,30 +88,27 @@ def _format(form: Format | None, out: Path | None) -> Format:
     return Format(out.suffix.lower()[1:])
 
 
-def _write(program: Program, reading: Reading, form: Format, file: TextIO) -> int:
-    """Write every row; the number of labelled rows that are predicted as labelled."""
-    classes = program.task.classes
-    table = csv.writer(file, lineterminator="\n")
-    if form is Format.csv:
-        table.writerow(["row", "label", *(f"probability {name}" for name in classes)])
-    right = 0
-    for i, label, probabilities in _predictions(program, reading):
-        right += bool(reading.weights[i] > 0 and classes[int(reading.targets[i])] == label)
-        values = [round(p, 6) for p in probabilities]
-        if form is Format.csv:
-            table.writerow([reading.rows[i], label, *values])
-            continue
-        told = dict(zip(classes, values, strict=True))
-        told = {"row": reading.rows[i], "label": label, "probabilities": told}
-        file.write(json.dumps(told, ensure_ascii=False) + "\n")
-    return right
-
-
-def _predictions(program: Program, reading: Reading) -> Iterator[tuple[int, str, list[float]]]:
+def _lines(program: Program, reading: Reading, form: Format, labels: list[str]) -> Iterator[str]:
+    """A line for each row, read and predicted as they are asked for; ``labels`` gathers what is."""
     import torch
 
+    classes = program.task.classes
+    if form is Format.csv:
+        yield _csv(["row", "label", *(f"probability_{name}" for name in classes)])
     for index in torch.arange(len(reading)).split(BATCH):
         predicted = program.predict(reading.batch(index)[0])
-        yield from zip(
-            index.tolist(), predicted.labels, predicted.probabilities.tolist(), strict=True
-        )
+        labels += predicted.labels
+        for i, probabilities in zip(index.tolist(), predicted.probabilities.tolist(), strict=True):
+            row, values = reading.rows[i], [round(p, 6) for p in probabilities]
+            if form is Format.csv:
+                yield _csv([row, labels[i], *values])
+                continue
+            told = dict(zip(classes, values, strict=True))
+            told = {"row": row, "label": labels[i], "probabilities": told}
+            yield json.dumps(told, ensure_ascii=False) + "\n"
+
+
+def _csv(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -37,7 +37,7 @@ class Display:
         self.began = self.shown = time.monotonic()
         self.first: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Display:
         if self.bar is not None:
             self.bar.start()
         return self

@@ -44,9 +44,8 @@ def command(*words: str | Path) -> str:
         start = [sys.executable, "-m", "reprogram"]
     else:
         found = shutil.which("reprogram")
-        here = shutil.which(str(called))
-        known = found is None or here is None or Path(found).samefile(here)
-        start = ["reprogram" if known else str(called)]
+        same = found is not None and called.exists() and called.samefile(found)
+        start = ["reprogram" if same else str(called)]
     return shlex.join([*start, *map(str, words)])
 
 
