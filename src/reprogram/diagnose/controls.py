@@ -52,6 +52,7 @@ def linear_probe(training: Training, task: Task) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    test = _test(task)
     training.bind(task.spec)
 
     def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +73,7 @@ def linear_probe(training: Training, task: Task) -> float:
             folds = StratifiedKFold(max(2, min(5, least)), shuffle=True, random_state=training.seed)
             scores = [cross_val_score(probe(c), x, y, cv=folds).mean() for c in GRID]
         best = GRID[int(np.argmax(scores))]
-        return float(probe(best).fit(x, y).score(*read(_test(task))))
+        return float(probe(best).fit(x, y).score(*read(test)))
 
 
 def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) -> float:
@@ -81,6 +82,7 @@ def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) ->
     Batch-norm is re-estimated on the recipe's own untrained inputs, so that the control is as well
     scaled as the original.
     """
+    _test(task)
     seed = numbers.get("seed", 0)
     shown = recipe(source, task, **numbers)
     shown.bind(task.spec)
@@ -99,6 +101,7 @@ def scratch(task: Task, *, epochs: int = 100, seed: int = 0) -> float:
     layer; Adam at 0.01 along a cosine. It runs through :func:`reprogram.fit` as a transformation in
     front of a source that does nothing.
     """
+    _test(task)
     classes = len(task.spec.classes)
     nothing = TorchSource(
         nn.Identity(),

@@ -1,0 +1,164 @@
+"""Recipes: each composes, runs, and remembers with what; a new one joins by its door and task."""
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+import torch
+from tiny import black_box, image_source, image_task, series_task, speech_source
+from typechecker import unchecked
+
+from reprogram import parts, recipes
+from reprogram.criteria import CrossEntropy
+from reprogram.optim import CMAES, SPSA, Backprop
+from reprogram.recipes import RECIPES, find, recipe
+from reprogram.train import Training, fit
+from reprogram.types import UserError
+
+# name -> a source with the recipe's kind of door, and a task of its kind
+WORLDS: dict[str, tuple[Any, Any]] = {
+    "v2s": (speech_source, series_task),
+    "v2s-fm": (speech_source, series_task),
+    "series-to-features": (speech_source, series_task),
+    "ar": (image_source, image_task),
+}
+
+
+@pytest.fixture(params=RECIPES)
+def name(request) -> str:
+    return request.param
+
+
+def composed(name: str, **numbers: Any) -> Training:
+    source, task = WORLDS[name]
+    return RECIPES[name](source(), task(), **numbers)
+
+
+def test_runs_two_steps(name: str) -> None:
+    losses: list[float] = []
+    training = composed(name, epochs=1, batch_size=10)
+    program = fit(training, WORLDS[name][1](), progress=lambda p: losses.append(p.loss))
+    assert len(losses) == 2
+    assert program.recipe == name
+    assert program.metrics["source_unchanged"]
+    assert program.predict(WORLDS[name][1]().test.inputs).labels
+
+
+def test_remembers_every_parameter(name: str) -> None:
+    training = composed(name, epochs=3, seed=5)
+    assert training.recipe == name
+    taken = set(inspect.signature(RECIPES[name]).parameters)
+    assert set(training.parameters) == taken - {"source", "task", "optimizer", "device"}
+    assert training.parameters["epochs"] == training.epochs == 3
+    again = composed(name, **json.loads(json.dumps(training.parameters)))
+    assert again.parameters == training.parameters
+    for part in ("transformation", "mapping"):
+        assert parts.describe(getattr(again, part)) == parts.describe(getattr(training, part))
+    assert again.batch_size == training.batch_size
+
+
+def test_what_every_recipe_takes(name: str) -> None:
+    signature = inspect.signature(RECIPES[name]).parameters
+    assert list(signature)[:2] == ["source", "task"]
+    shared = {"optimizer", "epochs", "batch_size", "learning_rate", "mapping", "class_weights",
+              "label_smoothing", "seed", "device"}  # fmt: skip
+    assert shared <= signature.keys()
+    for parameter in list(signature.values())[2:]:
+        assert parameter.kind is parameter.KEYWORD_ONLY, parameter
+        assert parameter.default is not parameter.empty, parameter
+        assert f"{parameter.name}: " in (RECIPES[name].__doc__ or ""), parameter
+
+
+def test_the_default_optimizer_follows_the_source(name: str) -> None:
+    source, task = WORLDS[name]
+    assert type(composed(name).optimizer) is Backprop
+    door = composed(name).source  # a black box has one door
+    blind = RECIPES[name](black_box(door), task(), seed=8)
+    assert isinstance(blind.optimizer, SPSA)
+    assert blind.optimizer.seed == 8
+    own = CMAES()
+    assert RECIPES[name](black_box(source()).door(door.input.kind) if door.input == source().input
+                         else black_box(door), task(), optimizer=own).optimizer is own  # fmt: skip
+
+
+def test_the_learning_rate_reaches_the_optimizer(name: str) -> None:
+    training = composed(name, learning_rate=0.0625)
+    training.bind(WORLDS[name][1]().spec)
+    training.optimizer.bind(training.transformation, training.mapping, 10)
+    assert training.optimizer.torch_optimizer.defaults["lr"] == 0.0625  # pyright: ignore
+
+
+def test_settings_pass_through(name: str) -> None:
+    training = composed(
+        name, class_weights="balanced", label_smoothing=0.2, seed=6, batch_size=5, mapping="Fixed"
+    )
+    assert isinstance(training.criterion, CrossEntropy)
+    assert training.criterion.class_weights == "balanced"
+    assert training.criterion.label_smoothing == 0.2
+    assert training.seed == 6
+    assert training.mapping.seed == 6  # pyright: ignore
+    assert training.batch_size == 5
+    assert type(training.mapping).__name__ == "Fixed"
+    for mapping in parts.known("mappings"):
+        assert type(composed(name, mapping=mapping).mapping).__name__ == mapping
+
+
+def test_the_seed_reaches_the_transformation(name: str) -> None:
+    flat = []
+    for seed in (0, 0, 1):
+        training = composed(name, seed=seed)
+        training.bind(WORLDS[name][1]().spec)
+        flat.append(torch.cat([p.flatten() for p in training.transformation.parameters()]))
+    assert torch.equal(flat[0], flat[1])
+    assert not flat[0].any() or not torch.equal(flat[0], flat[2])
+
+
+def test_a_source_without_the_door_is_named(name: str) -> None:
+    source, task = WORLDS[name]
+    other = image_source() if source is speech_source else speech_source()
+    with pytest.raises(UserError, match=r"(has no door '\w+'; it has|writes 'image'; source)"):
+        RECIPES[name](other, task()).bind(task().spec)
+
+
+def test_a_mapping_that_is_none_is_named(name: str) -> None:
+    with pytest.raises(UserError, match="unknown mapping 'Liner'; did you mean 'Linear'"):
+        composed(name, mapping="Liner")
+
+
+def test_the_list_is_the_registry() -> None:
+    assert set(WORLDS) == set(RECIPES)
+    for name, function in RECIPES.items():
+        assert find(name) is function
+        assert function.__name__.replace("_", "-") == name
+        assert getattr(recipes, function.__name__) is function
+        assert function.__name__ in recipes.__all__
+    with pytest.raises(UserError, match="unknown recipe 'v2'; did you mean 'v2s'"):
+        find("v2")
+
+
+def test_v2s_is_as_published() -> None:
+    training = composed("v2s")
+    assert parts.describe(training.transformation)["name"] == "PadSeries"
+    described = parts.describe(training.mapping)
+    assert described["name"] == "ManyToOne"
+    assert described["arguments"]["average"] == "probabilities"
+    training.bind(series_task().spec)
+    training.optimizer.bind(training.transformation, training.mapping, 10)
+    adam = training.optimizer.torch_optimizer  # pyright: ignore
+    assert type(adam) is torch.optim.Adam
+    assert adam.defaults["lr"] == 0.05
+    assert adam.defaults["weight_decay"] == 0.08  # of 0.04 |theta|^2, Adam's penalty being half
+    assert training.optimizer.torch_scheduler is None  # pyright: ignore
+
+
+def test_the_decorator_remembers_what_was_given_by_position() -> None:
+    @recipe
+    def my_own(source: Any, task: Any, *, epochs: int = 2, width: int = 9) -> Training:
+        del width
+        return RECIPES["series-to-features"](source, task, epochs=epochs)
+
+    with unchecked():
+        training = my_own(speech_source(), series_task(), width=5)
+    assert training.recipe == "my-own"
+    assert training.parameters == {"epochs": 2, "width": 5}
