@@ -45,7 +45,7 @@ class Source(nn.Module):
             f"source {self.uri or 'given'} has no door {name!r}; it has {self.input.kind}"
         )
 
-    def features(self, x: Tensor) -> Tensor | None:
+    def features(self, x: Tensor | Tokens) -> Tensor | None:
         """What the model computes just before its last layer (batch, width), where it shows it."""
         del x
         return None
@@ -139,7 +139,7 @@ class TorchSource(Source):
             return log_scores(x, self.scores, self.output.shape[0])
         return x  # pyright: ignore[reportReturnType]
 
-    def features(self, x: Tensor) -> Tensor | None:
+    def features(self, x: Tensor | Tokens) -> Tensor | None:
         """(batch, width): the last stage's ``features``, if it has that method."""
         *first, last = self.chain
         if not hasattr(last, "features"):
