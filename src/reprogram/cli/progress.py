@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reprogram.train import Progress as Report
 
 LINE_SECONDS = 5.0  # between plain lines
-EPOCH_SECONDS = 1.0  # before one at the end of an epoch
+EPOCH_SECONDS = 2.0  # before one at the end of an epoch
 
 
 class Display:

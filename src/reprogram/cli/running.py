@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprogram.cli.progress import Display
-from reprogram.cli.runs import METRICS, RECORD, command
+from reprogram.cli.runs import CHECKPOINT, METRICS, RECORD, command
 
 if TYPE_CHECKING:
     from reprogram.program import Program
@@ -87,7 +87,8 @@ def carry_out(
             write_json(out / METRICS, metrics)
     except KeyboardInterrupt as stop:
         going_on = command("fit", "--resume", "--out", out)
-        kept = f"; continue with: {going_on}" if out.is_dir() else ""
+        begun = (out / RECORD).is_file() or (out / CHECKPOINT / RECORD).is_file()
+        kept = f"; continue with: {going_on}" if begun else ""
         raise type(stop)(f"stopped{kept}") from None
     return Done(program, task, metrics, out)
 

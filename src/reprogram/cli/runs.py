@@ -17,7 +17,7 @@ from reprogram.cli.exits import tell
 if TYPE_CHECKING:
     from reprogram.program import Program
 
-RECORD, METRICS = "run.json", "metrics.json"
+RECORD, METRICS, CHECKPOINT = "run.json", "metrics.json", "checkpoint"  # as fit calls it
 
 
 def fresh(place: Path) -> Path:
@@ -57,7 +57,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """
     from reprogram.types import UserError
 
-    for file in (folder / RECORD, folder / "checkpoint" / RECORD):
+    for file in (folder / RECORD, folder / CHECKPOINT / RECORD):
         if file.is_file():
             try:
                 record = json.loads(file.read_text())
