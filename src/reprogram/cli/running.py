@@ -89,7 +89,7 @@ def carry_out(
         going_on = command("fit", "--resume", "--out", out)
         begun = (out / RECORD).is_file() or (out / CHECKPOINT / RECORD).is_file()
         kept = f"; continue with: {going_on}" if begun else ""
-        raise type(stop)(f"stopped{kept}") from None
+        raise type(stop)(f"interrupted{kept}") from None
     return Done(program, task, metrics, out)
 
 
