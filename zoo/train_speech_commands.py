@@ -150,12 +150,12 @@ Small network of spoken commands: one second of sound at 16 kHz to 12 classes.{s
 - **Data**: the official Speech Commands v0.02 test set (Warden, 2018, arXiv 1804.03209), licence
   CC BY 4.0, {clips:,} clips, from lossy Ogg Vorbis copies; splits disjoint in speakers (ranked by
   the SHA-256 of their id); silence split in blocks of neighbouring cuts.
-- **Split**: {train} training, {validation} validation, {test} test clips.
+- **Split**: {train:,} training, {validation} validation, {test} test clips, of {voices[train]},
+  {voices[validation]} and {voices[test]} speakers.
 - **Training**: `zoo/train_speech_commands.py`, seed {seed}, {epochs} epochs of AdamW under one
   cosine cycle; random speed, shift, background, gain, masks and mixtures; moving average of the
-  weights; epoch {epoch} chosen on validation; {minutes:.0f} minutes on one core.
-- **Accuracy** (of these rounded weights): validation {accuracy[validation]}; test
-  {accuracy[test]}.
+  weights; epoch {epoch} chosen on validation; {minutes:.0f} minutes on a shared core.
+- **Accuracy** of these rounded weights: validation {accuracy[validation]}; test {accuracy[test]}.
 - **Known limits**: English, short words, few speakers; `_unknown_` stands for 25 words only.
 - **Licence**: Apache-2.0 for the weights; the recordings they were trained on are CC BY 4.0 and are
   not part of this project.
@@ -165,7 +165,8 @@ Small network of spoken commands: one second of sound at 16 kHz to 12 classes.{s
 def main() -> None:
     """Trains, measures once on test, exports."""
     options = arguments(__doc__, "speech-commands", epochs=110)
-    splits = load(options.data / "speech_commands_v2_test_full")
+    folder = options.data / "speech_commands_v2_test_full"
+    splits = load(folder)
     sizes = {s: len(splits[s][1]) for s in SPLITS}
     print("clips", sizes, flush=True)
     front = front_end()
@@ -173,16 +174,22 @@ def main() -> None:
         s: (torch.cat([front(x) for x in splits[s][0].split(128)]), splits[s][1])
         for s in ("validation", "test")
     }
+    names = {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
+    heard = {(split, speaker(c, name)) for (c, name), split in assign(names).items()
+             if c != "_silence_"}  # fmt: skip
+    voices = {s: sum(split == s for split, _ in heard) for s in SPLITS}
     network = AttentionRNN(classes=len(CLASSES))
     batches = Augment(*splits["train"])
     produce(
         "speech-commands", network, batches, held_out, options,
         steps=batches.steps, rate=3e-3, decay=0.02,
-        settings={"architecture": "AttentionRNN", "classes": list(CLASSES), "clips": sizes},
+        settings={"architecture": "AttentionRNN", "classes": list(CLASSES), "clips": sizes,
+                  "speakers": voices},
         card=CARD,
         facts={
             "parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
-            "classes": ", ".join(CLASSES), "clips": sum(sizes.values()), **sizes,
+            "classes": ", ".join(CLASSES), "clips": sum(sizes.values()), "voices": voices,
+            **sizes,
         },
     )  # fmt: skip
 
