@@ -123,7 +123,8 @@ Small network of images: 32 x 32 colour images in [0, 1] to 10 classes.{status}
 - **Training**: `zoo/train_images.py`, seed {seed}, {epochs} epochs of AdamW under one cosine cycle;
   flips, crops, light, holes, mixtures and patches; moving average of the weights; epoch {epoch}
   chosen on validation; {minutes:.0f} minutes on a shared core.
-- **Accuracy** of these rounded weights: validation {accuracy[validation]}; test {accuracy[test]}.
+- **Accuracy** of these rounded weights: validation {accuracy[validation]},
+  test {accuracy[test]}.
 - **Known limits**: a tenth of the usual training images, and lossy ones: a source to borrow, no
   classifier to rely on.
 - **Licence**: Apache-2.0 for the weights; the images are not part of this project.

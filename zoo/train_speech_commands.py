@@ -53,11 +53,16 @@ def assign(names: dict[str, list[str]]) -> dict[tuple[str, str], str]:
     }
 
 
+def listed(folder: Path) -> dict[str, list[str]]:
+    """Names of the clips of each class, in their order in the class's file."""
+    return {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
+
+
 def load(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Waveforms (clips, 16000) and labels (clips,) of each split."""
     import soundfile
 
-    names = {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
+    names = listed(folder)
     splits = assign(names)
     clips: dict[str, list[np.ndarray]] = {split: [] for split in SPLITS}
     labels: dict[str, list[int]] = {split: [] for split in SPLITS}
@@ -155,7 +160,8 @@ Small network of spoken commands: one second of sound at 16 kHz to 12 classes.{s
 - **Training**: `zoo/train_speech_commands.py`, seed {seed}, {epochs} epochs of AdamW under one
   cosine cycle; random speed, shift, background, gain, masks and mixtures; moving average of the
   weights; epoch {epoch} chosen on validation; {minutes:.0f} minutes on a shared core.
-- **Accuracy** of these rounded weights: validation {accuracy[validation]}; test {accuracy[test]}.
+- **Accuracy** of these rounded weights: validation {accuracy[validation]},
+  test {accuracy[test]}.
 - **Known limits**: English, short words, few speakers; `_unknown_` stands for 25 words only.
 - **Licence**: Apache-2.0 for the weights; the recordings they were trained on are CC BY 4.0 and are
   not part of this project.
@@ -174,7 +180,7 @@ def main() -> None:
         s: (torch.cat([front(x) for x in splits[s][0].split(128)]), splits[s][1])
         for s in ("validation", "test")
     }
-    names = {c: (folder / f"{c}.names.txt").read_text().split() for c in CLASSES}
+    names = listed(folder)
     heard = {(split, speaker(c, name)) for (c, name), split in assign(names).items()
              if c != "_silence_"}  # fmt: skip
     voices = {s: sum(split == s for split, _ in heard) for s in SPLITS}
