@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from reprogram.sources.base import Stage, TorchSource
+from reprogram.sources.frozen_conv import frozen_convolutions, is_frozen
 from reprogram.sources.spectrogram import LogMel, Standardise
 from reprogram.types import InputSpec, OutputSpec
 
@@ -69,14 +70,20 @@ class AttentionRNN(nn.Module):
 
     def features(self, x: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch 32"]:
         """What enters the last layer."""
-        x = self.norm1(self.conv1(x[:, None]).relu())  # (batch, 10, frames, bands)
-        x = self.norm2(self.conv2(x).relu())[:, 0]  # (batch, frames, bands)
+        x = self._convolved(x)  # (batch, frames, bands)
         x, _ = self.lstm1(x)
         x, _ = self.lstm2(x)  # (batch, frames, 128)
         query = self.query(x[:, -1])  # (batch, 128)
         attention = torch.einsum("bd,btd->bt", query, x).softmax(1)
         x = torch.einsum("bt,btd->bd", attention, x)
         return self.bottleneck(self.hidden(x).relu())
+
+    def _convolved(self, x: Tensor) -> Tensor:
+        parts = self.conv1, self.norm1, self.conv2, self.norm2
+        if is_frozen(x, *parts):
+            return frozen_convolutions(x, *parts)
+        x = self.norm1(self.conv1(x[:, None]).relu())  # (batch, 10, frames, bands)
+        return self.norm2(self.conv2(x).relu())[:, 0]
 
     def forward(self, x: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch classes"]:
         """(batch, 125, 80) -> logits (batch, classes)."""
