@@ -1,6 +1,6 @@
 """Trains ``zoo:images``: a residual network of 20 layers on 10,000 JPEG-coded CIFAR-10 images.
 
-    python zoo/train_images.py DATA --work runs/zoo-images [--export src/reprogram/zoo]
+    python zoo/train_images.py DATA [--work FOLDER] [--export FOLDER]
 
 ``DATA`` holds ``cifar10_jpg/``: ``train_CLASS.zip`` and ``test_CLASS.zip`` for each class. Run
 again after an interruption and it goes on from its last epoch.
@@ -119,7 +119,8 @@ Small network of images: 32 x 32 colour images in [0, 1] to 10 classes.{status}
 - **Data**: 12,000 images of CIFAR-10 (Krizhevsky, 2009), JPEG-coded once more, 1,000 of each class
   from the training images and 200 from the test images. CIFAR-10 is free to use with citation; it
   carries no explicit licence.
-- **Split**: {train:,} training, {validation:,} validation (the last {cut} of each class), {test:,} test.
+- **Split**: {train:,} training, {validation:,} validation (the last {cut} of each class),
+  {test:,} test.
 - **Training**: `zoo/train_images.py`, seed {seed}, {epochs} epochs of AdamW under one cosine cycle;
   flips, crops, light, holes, mixtures and patches; moving average of the weights; epoch {epoch}
   chosen on validation; {minutes:.0f} minutes on a shared core.

@@ -1,6 +1,6 @@
 """Trains ``zoo:speech-commands``: the attention RNN on the Speech Commands test set, 12 classes.
 
-    python zoo/train_speech_commands.py DATA --work runs/zoo-speech [--export src/reprogram/zoo]
+    python zoo/train_speech_commands.py DATA [--work FOLDER] [--export FOLDER]
 
 ``DATA`` holds ``speech_commands_v2_test_full/``: a ``CLASS.ogg`` and a ``CLASS.names.txt`` for each
 class. Run again after an interruption and it goes on from its last epoch.
