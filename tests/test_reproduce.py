@@ -42,6 +42,7 @@ def bench(monkeypatch):
             return self
 
         def __exit__(self, *_): ...
+        def shutdown(self, **_): ...
         def submit(self, function, cell):
             from concurrent.futures import Future
 

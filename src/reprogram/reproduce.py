@@ -178,13 +178,17 @@ class Bench:
             return values
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.jobs, mp_context=context) as pool:
-            futures = {pool.submit(compute, cell): cell for cell in missing}
-            for done, future in enumerate(as_completed(futures), 1):
-                cell, value = futures[future], future.result()
-                with atomic_write(self.folder / cell.file) as temporary:
-                    temporary.write_text(json.dumps({"cell": asdict(cell), "value": value}))
-                values[cell.file] = value
-                self.tell(f"{done}/{len(missing)} {cell}: {100 * _accuracy(value):.1f} %")
+            try:
+                futures = {pool.submit(compute, cell): cell for cell in missing}
+                for done, future in enumerate(as_completed(futures), 1):
+                    cell = futures[future]
+                    values[cell.file] = value = future.result()
+                    with atomic_write(self.folder / cell.file) as temporary:
+                        temporary.write_text(json.dumps({"cell": asdict(cell), "value": value}))
+                    self.tell(f"{done}/{len(missing)} {cell}: {100 * _accuracy(value):.1f} %")
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return values
 
 
