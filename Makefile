@@ -16,7 +16,7 @@ help:
 demo: $(VENV)/.installed-series
 	$(BIN)/reprogram demo
 
-test: export OMP_NUM_THREADS ?= 2
+test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 

@@ -68,8 +68,7 @@ V2S = Row(
     published=_grid("v2s", dropout=[0.2], segments=[1, 5]),
     ours=(
         *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0, 32]),
-        *_grid("series-to-features", mapping=["Linear"], hidden=[32], dropout=[0.2]),
-        *_grid("v2s-fm", mapping=["ManyToOne", "Linear"]),
+        *_grid("v2s-fm", mapping=["Linear"]),
     ),
     notes=(
         "The paper reports the best of its grid for each task, and its code picks the epoch on "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; those of the process if absent.
     """
     words = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    # Before torch is imported: threads that spin between small layers cost more than they give.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     def run() -> None:
         command = typer.main.get_command(app)
