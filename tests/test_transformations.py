@@ -346,6 +346,7 @@ def test_frame_surrounds_the_image(height: int, width: int, kind, bounds) -> Non
     frame = Frame(squash=kind)
     frame.bind(_image_door(10, *bounds), _images(height, width))
     x = torch.rand(2, 1, height, width)
+    shown = bounds[0] + (bounds[1] - bounds[0]) * x  # in the source's natural units
     assert isinstance(frame.pattern, Tensor)
     rows, columns = (range((10 - n) // 2, (10 - n) // 2 + n) for n in (height, width))
     middle = (bounds[0] + bounds[1]) / 2
@@ -357,7 +358,7 @@ def test_frame_surrounds_the_image(height: int, width: int, kind, bounds) -> Non
         slow = [
             [
                 [
-                    x[0, 0, i - rows[0], j - columns[0]].item()
+                    shown[0, 0, i - rows[0], j - columns[0]].item()
                     if i in rows and j in columns
                     else next(left)
                     for j in range(10)
@@ -370,7 +371,7 @@ def test_frame_surrounds_the_image(height: int, width: int, kind, bounds) -> Non
         y = frame(frame.prepare(x)).detach()
         torch.testing.assert_close(y[0], torch.tensor(slow))
         inside = y[:, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        assert torch.equal(inside, x.expand(-1, 3, -1, -1))
+        torch.testing.assert_close(inside, shown.expand(-1, 3, -1, -1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(10, 10), (11, 4), (4, 11)])
@@ -385,9 +386,10 @@ def test_overlay_changes_a_pixel_by_its_strength_at_most(kind, strength: float) 
     overlay = Overlay(strength=strength, squash=kind)
     overlay.bind(_image_door(6, -1, 3), _images(6, 6))
     x = torch.rand(2, 1, 6, 6)
-    assert torch.equal(overlay(overlay.prepare(x)), x.expand(-1, 3, -1, -1))
+    shown = 4 * x - 1  # in the source's natural units
+    torch.testing.assert_close(overlay(overlay.prepare(x)), shown.expand(-1, 3, -1, -1))
     torch.nn.init.normal_(overlay.pattern, std=50.0)
-    change = (overlay(overlay.prepare(x)) - x).abs().max()
+    change = (overlay(overlay.prepare(x)) - shown).abs().max()
     assert 0.9 * strength <= change <= 2 * strength + 1e-6  # half the range is 2
     assert overlay.picture().abs().max() <= 2 * strength + 1e-6
 
@@ -500,3 +502,13 @@ def test_a_task_or_door_that_does_not_fit_is_named(
 
 def test_window_of_the_tiny_source() -> None:
     assert FRAMES * BANDS == WINDOW
+
+
+@pytest.mark.parametrize("make", [Frame, Overlay])
+def test_images_enter_in_the_natural_units_of_the_source(make) -> None:
+    """A task in [0, 1] on a source in [-1, 1]: black is -1, white 1."""
+    part, side = make(), 4 if make is Overlay else 2
+    part.bind(_image_door(4, -1.0, 1.0), _images(side, side))
+    for value, seen in ((0.0, -1.0), (0.5, 0.0), (1.0, 1.0)):
+        image = part(part.prepare(torch.full((1, 1, side, side), value)))
+        assert (image[0, :, 1:3, 1:3] == seen).all()

@@ -86,21 +86,26 @@ class BatchObjective:
             return self.criterion(model.mapping(output), self.target, self.weight)
         p = len(parameters)
         with torch.no_grad():
-            output = model.source(torch.cat([self._transform(row) for row in parameters]))
+            inputs = [self._transform(row, first=i == 0) for i, row in enumerate(parameters)]
+            output = model.source(torch.cat(inputs))
         seen = output.reshape(p, len(self.target), *output.shape[1:]).mean(0)
         model.mapping.observe(seen, self.target, self.weight)
         losses = self.criterion(model.mapping(output), self.target.repeat(p), self.weight.repeat(p))
         return losses.reshape(p, -1)
 
-    def _transform(self, row: Tensor) -> Tensor:
-        """The batch under other parameters; running statistics are left alone."""
+    def _transform(self, row: Tensor, *, first: bool) -> Tensor:
+        """The batch under other parameters; running statistics move once a step, by the first."""
         transformation = self.model.transformation
         named = [(n, v) for n, v in transformation.named_parameters() if v.requires_grad]
         values = unflatten(row, [v for _, v in named])
         state = {n: b.clone() for n, b in transformation.named_buffers()}
         state.update({n: v for (n, _), v in zip(named, values, strict=True)})
         with forked_rng(self.seed, self.step):
-            return torch.func.functional_call(transformation, state, (self.prepared,))
+            x = torch.func.functional_call(transformation, state, (self.prepared,))
+        if first:
+            for name, buffer in transformation.named_buffers():
+                buffer.copy_(state[name])
+        return x
 
 
 @contextlib.contextmanager

@@ -67,7 +67,8 @@ V2S = Row(
     sources=("zoo:speech-commands-35", "zoo:speech-commands"),
     published=_grid("v2s", dropout=[0.2], segments=[1, 5]),
     ours=(
-        *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0, 32]),
+        *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0]),
+        *_grid("series-to-features", mapping=["Linear"], hidden=[32]),
         *_grid("v2s-fm", mapping=["Linear"]),
     ),
     notes=(
@@ -88,7 +89,7 @@ AR = Row(
     figures={"digits": None},
     sources=("zoo:images",),
     published=_grid("ar", size=[12, 16, 20]),
-    ours=_grid("ar", size=[12, 16, 20], mapping=["Linear"]),
+    ours=_grid("ar", size=[16, 20], mapping=["Linear"]),
     notes=(
         "The paper has no scikit-learn digits and no source of 32 pixels: no figure to compare. "
         "The size of the digit is chosen on validation.",

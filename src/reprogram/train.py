@@ -139,7 +139,12 @@ def fit(
     """
     folder = Path(out) if out is not None else None
     if folder is not None and _finished(folder, resume):
-        return Program.load(folder, training.source, device=training.device)
+        program = Program.load(folder, training.source, device=training.device)
+        if (program.recipe, program.parameters) != (training.recipe, training.parameters):
+            raise UserError(
+                f"{folder} holds a finished run of other parameters; choose another folder"
+            )
+        return program
     training.bind(task.spec)
     loop = _Loop(training, task)
     if folder is not None and resume:

@@ -100,11 +100,11 @@ class Frame(Transformation):
         mask = F.pad(torch.zeros(channels, height, width), self.padding, value=1.0)
         self.register_buffer("at", mask.reshape(-1).nonzero()[:, 0], persistent=False)
         self.pattern = nn.Parameter(torch.zeros(len(self.at)))
-        self.bounds = _finite_bounds(self, source)
+        self.bounds, self.given = _finite_bounds(self, source), _task_bounds(task)
 
     def prepare(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch channels H W"]:
-        """X~: channels as the source wants them, zeros around."""
-        return F.pad(as_channels(x, self.shape[0]), self.padding)
+        """X~: channels and range as the source wants them, zeros around."""
+        return F.pad(_onto(as_channels(x, self.shape[0]), self.given, self.bounds), self.padding)
 
     def picture(self) -> Float[Tensor, "channels H W"]:
         """The frame in the source's natural units, zero where the image goes."""
@@ -159,11 +159,11 @@ class Overlay(Transformation):
                 f"{source.input.shape[1]}x{source.input.shape[2]}; put Resize before Overlay"
             )
         self.pattern = nn.Parameter(torch.zeros(source.input.shape))
-        self.bounds = _finite_bounds(self, source)
+        self.bounds, self.given = _finite_bounds(self, source), _task_bounds(task)
 
     def prepare(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch channels h w"]:
-        """Channels as the source wants them."""
-        return as_channels(x, self.pattern.shape[0])
+        """Channels and range as the source wants them."""
+        return _onto(as_channels(x, self.pattern.shape[0]), self.given, self.bounds)
 
     def picture(self) -> Float[Tensor, "channels H W"]:
         """What is added, in the source's natural units."""
@@ -223,6 +223,20 @@ def _finite_bounds(part: nn.Module, source: SourceLike) -> tuple[float, float]:
             "has none: enter before the normalisation"
         )
     return bounds
+
+
+def _task_bounds(task: TaskSpec) -> tuple[float, float]:
+    bounds = task.input.lower, task.input.upper
+    if not all(map(math.isfinite, bounds)):
+        raise UserError(f"images of {task.name} have no finite bounds; give lower and upper")
+    return bounds
+
+
+def _onto(x: Tensor, given: tuple[float, float], bounds: tuple[float, float]) -> Tensor:
+    """Natural units of the task -> those of the source."""
+    if given == bounds:
+        return x
+    return _middle(bounds) + (x - _middle(given)) * (_half(bounds) / _half(given))
 
 
 def _middle(bounds: tuple[float, float]) -> float:
