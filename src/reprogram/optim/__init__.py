@@ -24,6 +24,7 @@ __all__ = [
     "SPSA",
     "Backprop",
     "GradientStep",
+    "MakeScheduler",
     "Objective",
     "Optimizer",
     "cosine",

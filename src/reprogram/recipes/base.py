@@ -7,7 +7,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from reprogram import optim, parts
+from reprogram.criteria import ClassWeights, CrossEntropy
+from reprogram.sources import Source
 from reprogram.train import Training
+from reprogram.transformations import Transformation
 
 Recipe = Callable[..., Training]
 
@@ -33,3 +37,56 @@ def recipe(function: Recipe) -> Recipe:
         return training
 
     return composed
+
+
+def assemble(
+    source: Source,
+    transformation: Transformation,
+    *,
+    mapping: str,
+    optimizer: optim.Optimizer | None,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    class_weights: ClassWeights,
+    label_smoothing: float,
+    seed: int,
+    device: str,
+    scheduler: optim.MakeScheduler | None = optim.cosine,
+) -> Training:
+    """What the recipes have in common: a mapping by name, cross-entropy, a default optimiser.
+
+    Arguments:
+        source: At the door the transformation writes to.
+        transformation: Not yet bound.
+        mapping: A public mapping; it is given the seed if it draws.
+        optimizer: ``None`` for :func:`reprogram.optim.default`.
+        epochs: Passes over the training split.
+        batch_size: Samples in a step.
+        learning_rate: Of the default optimiser.
+        weight_decay: Of the default optimiser.
+        class_weights: Of the cross-entropy.
+        label_smoothing: Of the cross-entropy.
+        seed: Of every random draw.
+        device: Where to compute.
+        scheduler: Of the default optimiser.
+    """
+    return Training(
+        source=source,
+        transformation=transformation,
+        mapping=parts.make("mappings", mapping, seed=seed),
+        optimizer=optimizer
+        or optim.default(
+            source.gradient,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            scheduler=scheduler,
+            seed=seed,
+        ),
+        epochs=epochs,
+        batch_size=batch_size,
+        criterion=CrossEntropy(class_weights=class_weights, label_smoothing=label_smoothing),
+        seed=seed,
+        device=device,
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reprogram import optim, parts
-from reprogram.criteria import ClassWeights, CrossEntropy
-from reprogram.recipes.base import recipe
+from reprogram import optim
+from reprogram.criteria import ClassWeights
+from reprogram.recipes.base import assemble, recipe
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.train import Training
@@ -53,17 +53,17 @@ def ar(
         device: Where to compute.
     """
     del task
-    return Training(
-        source=source,
-        transformation=Compose([Resize(size), Frame(squash=squash)]),
-        mapping=parts.make("mappings", mapping, seed=seed),
-        optimizer=optimizer
-        or optim.default(
-            source.gradient, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
-        ),
+    return assemble(
+        source,
+        Compose([Resize(size), Frame(squash=squash)]),
+        mapping=mapping,
+        optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size,
-        criterion=CrossEntropy(class_weights=class_weights, label_smoothing=label_smoothing),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
         seed=seed,
         device=device,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reprogram import optim, parts
-from reprogram.criteria import ClassWeights, CrossEntropy
-from reprogram.recipes.base import recipe
+from reprogram import optim
+from reprogram.criteria import ClassWeights
+from reprogram.recipes.base import assemble, recipe
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.train import Training
@@ -52,21 +52,18 @@ def v2s(
         device: Where to compute.
     """
     del task
-    return Training(
-        source=source.door("waveform"),
-        transformation=PadSeries(segments=segments, dropout=dropout, seed=seed),
-        mapping=parts.make("mappings", mapping, seed=seed),
-        optimizer=optimizer
-        or optim.default(
-            source.gradient,
-            learning_rate=learning_rate,
-            weight_decay=2 * l2,  # Adam's penalty is half of it
-            scheduler=None,
-            seed=seed,
-        ),
+    return assemble(
+        source.door("waveform"),
+        PadSeries(segments=segments, dropout=dropout, seed=seed),
+        mapping=mapping,
+        optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size,
-        criterion=CrossEntropy(class_weights=class_weights, label_smoothing=label_smoothing),
+        learning_rate=learning_rate,
+        weight_decay=2 * l2,  # Adam's penalty is half of it
+        scheduler=None,  # the paper's rate is constant
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
         seed=seed,
         device=device,
     )
@@ -115,19 +112,19 @@ def v2s_fm(
         device: Where to compute.
     """
     del task
-    return Training(
-        source=source.door("waveform"),
-        transformation=ModulateSeries(
+    return assemble(
+        source.door("waveform"),
+        ModulateSeries(
             base=base, octaves=octaves, depth=depth, level=level, dropout=dropout, seed=seed
         ),
-        mapping=parts.make("mappings", mapping, seed=seed),
-        optimizer=optimizer
-        or optim.default(
-            source.gradient, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
-        ),
+        mapping=mapping,
+        optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size,
-        criterion=CrossEntropy(class_weights=class_weights, label_smoothing=label_smoothing),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
         seed=seed,
         device=device,
     )
@@ -172,17 +169,17 @@ def series_to_features(
         device: Where to compute.
     """
     del task
-    return Training(
-        source=source.door("features"),
-        transformation=SeriesToFeatures(width=width, hidden=hidden, dropout=dropout, seed=seed),
-        mapping=parts.make("mappings", mapping, seed=seed),
-        optimizer=optimizer
-        or optim.default(
-            source.gradient, learning_rate=learning_rate, weight_decay=weight_decay, seed=seed
-        ),
+    return assemble(
+        source.door("features"),
+        SeriesToFeatures(width=width, hidden=hidden, dropout=dropout, seed=seed),
+        mapping=mapping,
+        optimizer=optimizer,
         epochs=epochs,
         batch_size=batch_size,
-        criterion=CrossEntropy(class_weights=class_weights, label_smoothing=label_smoothing),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
         seed=seed,
         device=device,
     )
