@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reprogram.sources.base import Stage, TorchSource
 from reprogram.sources.frozen_conv import frozen_convolutions, is_frozen
+from reprogram.sources.frozen_lstm import lstm_outputs
 from reprogram.sources.spectrogram import LogMel, Standardise
 from reprogram.types import InputSpec, OutputSpec
 
@@ -71,8 +72,8 @@ class AttentionRNN(nn.Module):
     def features(self, x: Float[Tensor, "batch frames bands"]) -> Float[Tensor, "batch 32"]:
         """What enters the last layer."""
         x = self._convolved(x)  # (batch, frames, bands)
-        x, _ = self.lstm1(x)
-        x, _ = self.lstm2(x)  # (batch, frames, 128)
+        x = lstm_outputs(self.lstm1, x)
+        x = lstm_outputs(self.lstm2, x)  # (batch, frames, 128)
         query = self.query(x[:, -1])  # (batch, 128)
         attention = torch.einsum("bd,btd->bt", query, x).softmax(1)
         x = torch.einsum("bt,btd->bd", attention, x)

@@ -119,14 +119,14 @@ class _Bands(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, band1, bias1, band2 = ctx.saved_tensors
         blocks, length, reach = len(bias1), len(band2), band1.shape[1]
         back1, back2 = (band.t().expand(blocks, -1, -1) for band in (band1, band2))
         middle = x.new_empty(blocks, len(band1), x.shape[2])
         inner, outer = torch.empty_like(middle), x.new_empty(blocks, reach, x.shape[2])
         dx = x.new_zeros(len(x), blocks * length + reach - length, x.shape[2])
-        above = _blocks(gradients[0], blocks, length, length)
+        above = _blocks(gradient, blocks, length, length)
         for sample, block, dout in zip(dx, _blocks(x, blocks, length, reach), above, strict=True):
             torch.bmm(band1.expand(blocks, -1, -1), block, out=middle).add_(bias1)
             torch.bmm(back2, dout, out=inner)
