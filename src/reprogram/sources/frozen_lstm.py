@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from reprogram.sources.frozen_conv import is_frozen
 
-WORTHWHILE = 48  # samples: in smaller batches the library's fused steps win (benchmarks/)
+WORTHWHILE = 64  # samples: in smaller batches the library's fused steps win (benchmarks/)
 
 tanh_backward = torch.ops.aten.tanh_backward.grad_input
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
