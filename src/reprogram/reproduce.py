@@ -75,12 +75,24 @@ V2S = Row(
     ours=(
         *_grid("series-to-features", mapping=["ManyToOne", "Linear"], hidden=[0]),
         *_grid("series-to-features", mapping=["Linear"], hidden=[32]),
+        *_grid(
+            "series-to-features",
+            mapping=["Linear"],
+            hidden=[0, 32],
+            label_smoothing=[0.1],
+            weight_decay=[0.001],
+        ),
         *_grid("v2s-fm", mapping=["Linear"]),
     ),
     notes=(
         "The paper reports the best of its grid for each task, and its code picks the epoch on "
         "test; here every choice is made by three folds of train (validation would have fewer than "
         "30 rows) and the final fit runs to its last epoch.",
+        "The last epoch at the published constant rate of 0.05 is unstable: seeds of the published "
+        "recipe lie far apart, some below the majority class.",
+        "A random source (weights permuted, batch-norm re-estimated on the recipe's own inputs) "
+        "often does as well as the trained one: what these rows show is mostly the convolution in "
+        "front and the linear map behind.",
         "The published recipe's grid is a corner of the paper's: 1 or 5 segments at dropout "
         "0.2, of 1 to 10 and 0 to 0.4.",
         "The paper's source was trained by its authors on the 105,829 clips of Speech Commands v2 "
