@@ -5,7 +5,8 @@ import json
 import pytest
 
 from reprogram import reproduce
-from reprogram.reproduce import ROWS, Bench, Cell, Row, find_row, run, write
+from reprogram.reproduce import Bench, Cell, run, write
+from reprogram.rows import ROWS, Row, find_row
 from reprogram.search import Candidate
 from reprogram.types import UserError
 

@@ -43,8 +43,9 @@ def reproduce(
     """
     del debug
     from reprogram import reproduce as room
+    from reprogram.rows import find_row
 
-    found = room.find_row(row)
+    found = find_row(row)
     section = room.run(
         found,
         tasks=task or (),
