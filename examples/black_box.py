@@ -15,7 +15,7 @@ from reprogram.optim import SPSA, cosine
 from reprogram.sources import CallableSource
 
 
-def main(steps: int = 60) -> float:
+def main(steps: int = 100) -> float:
     hidden = reprogram.load_source("zoo:images")
     source = CallableSource(
         lambda images: hidden(images).softmax(1),
@@ -24,7 +24,7 @@ def main(steps: int = 60) -> float:
         scores=reprogram.Scores.PROBABILITIES,
     )
     task = reprogram.load_task("digits").limit(64 * steps)
-    adam = partial(torch.optim.Adam, lr=0.02)
+    adam = partial(torch.optim.Adam, lr=0.05)
     training = reprogram.recipes.ar(
         source,
         task,
