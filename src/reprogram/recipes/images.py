@@ -22,7 +22,7 @@ def ar(
     batch_size: int = 64,
     learning_rate: float = 0.05,
     weight_decay: float = 0.0,
-    size: int = 16,
+    size: int = 12,
     squash: Squash = "tanh",
     mapping: str = "Fixed",
     class_weights: ClassWeights = None,
