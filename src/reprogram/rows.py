@@ -75,8 +75,8 @@ V2S = Row(
         "30 rows) and the final fit runs to its last epoch.",
         "The list of candidates was not fixed beforehand. The two with label smoothing joined "
         "after the first choices had been measured on test; validation then chose one of them in "
-        "two places, whose test was thus read twice (before: ItalyPowerDemand on the 35-word source "
-        "93.0 ± 2.1, GunPoint on ours 97.8 ± 0.4). Dropped for time, after a part of their "
+        "two places, whose test was thus read twice (before: ItalyPowerDemand on the 35-word "
+        "source 93.0 ± 2.1, GunPoint on ours 97.8 ± 0.4). Dropped for time, after a part of their "
         "validation and before any test: many-to-one maps with two convolutions or with v2s-fm, "
         "dropout 0.2, hidden=64 (over 100 kB). Validated on ItalyPowerDemand alone and left out: "
         "weight decay 0.01 (87.9), learning rate 0.003 (81.9), width 41 (92.5, 91.0).",
