@@ -79,7 +79,7 @@ V2S = Row(
         "twice. Dropped for time, after a part of their validation and before any test: "
         "many-to-one maps with two convolutions or with v2s-fm, and dropout 0.2; hidden=64 makes "
         "a program over 100 kB. Tried on the validation of one or two tasks alone and left out: "
-        "weight decay 0.01, learning rates 0.003 and 0.03, width 41, 20 and 30 epochs.",
+        "weight decay 0.01, learning rate 0.003, width 41, 20 and 30 epochs.",
         "Seeds of the published recipe lie far apart, some below the majority class; whether its "
         "constant rate is the reason was not tested.",
         "A random source (weights permuted, batch-norm re-estimated on the recipe's own inputs) "
