@@ -63,6 +63,8 @@ class InputSpec:
         normalised: Whether the door lies behind the source's own normalisation.
         mean: Mean of the values met in training, where known.
         std: Their standard deviation.
+        means: Mean of each column of a table, where known.
+        stds: Standard deviation of each column; 1 where a column is constant.
     """
 
     kind: InputKind
@@ -73,14 +75,21 @@ class InputSpec:
     normalised: bool = False
     mean: float = 0.0
     std: float = 1.0
+    means: tuple[float, ...] = ()
+    stds: tuple[float, ...] = ()
 
     def json(self) -> dict[str, Any]:
-        """JSON values; an infinite bound becomes ``None``."""
+        """JSON values; an infinite bound becomes ``None``, and columns are named in tables only."""
         values = asdict(self)
         for bound in ("lower", "upper"):
             if values[bound] in (float("inf"), float("-inf")):
                 values[bound] = None
         values["shape"] = list(self.shape)
+        for columns in ("means", "stds"):
+            if values[columns]:
+                values[columns] = list(values[columns])
+            else:  # a fingerprint hashes what stands here: without columns it stays as it was
+                del values[columns]
         return values
 
     @classmethod
@@ -88,6 +97,8 @@ class InputSpec:
         """The inverse of :meth:`json`."""
         values = dict(values)
         values["shape"] = tuple(values["shape"])
+        for columns in ("means", "stds"):
+            values[columns] = tuple(values.get(columns, ()))
         values["lower"] = float("-inf") if values["lower"] is None else values["lower"]
         values["upper"] = float("inf") if values["upper"] is None else values["upper"]
         return cls(**values)

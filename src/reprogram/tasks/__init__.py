@@ -11,8 +11,10 @@ from typing import Any
 
 from reprogram.tasks.base import LazyInputs, Split, Task
 from reprogram.tasks.build import Samples, make_task
+from reprogram.tasks.cifar10 import load_cifar10
 from reprogram.tasks.digits import load_digits
 from reprogram.tasks.metrics import METRICS, metrics
+from reprogram.tasks.mnist import load_mnist
 from reprogram.tasks.ucr import load_ucr
 from reprogram.tasks.user import KINDS, Reading, load_file, read
 from reprogram.types import UserError, nearest
@@ -20,6 +22,11 @@ from reprogram.types import UserError, nearest
 TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
     {
         "digits": (load_digits, "handwritten digits, 8x8 pixels, 10 classes, with scikit-learn"),
+        "mnist": (load_mnist, "handwritten digits, 28x28 pixels, 10 classes, published split"),
+        "cifar10": (
+            load_cifar10,
+            "photographs, 32x32 pixels in colour, 10 classes, published split",
+        ),
         "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
     }
 )
@@ -75,8 +82,10 @@ __all__ = [
     "Split",
     "Task",
     "load",
+    "load_cifar10",
     "load_digits",
     "load_file",
+    "load_mnist",
     "load_ucr",
     "make_task",
     "metrics",

@@ -186,6 +186,7 @@ def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: S
     some = torch.linspace(0, len(train) - 1, min(len(train), 4096 if _held(train) else 256)).long()
     values = train.batch(some)[0].double()
     lower, upper = (0.0, 1.0) if kind == "image" else (float("-inf"), float("inf"))
+    means, stds = _columns(train) if kind == "table" else ((), ())
     spec = InputSpec(
         kind,
         tuple(train.inputs.shape[1:]),
@@ -193,9 +194,19 @@ def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: S
         upper=upper,
         mean=float(values.mean()),
         std=float(values.std(correction=0)) or 1.0,
+        means=means,
+        stds=stds,
     )
     counts = torch.bincount(train.targets[train.weights > 0], minlength=len(classes))
     return TaskSpec(name, spec, classes, tuple(counts.tolist()))
+
+
+def _columns(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each column of a table, over every training row."""
+    values = train.batch(torch.arange(len(train)))[0].double()  # (n, columns)
+    stds = values.std(0, correction=0)
+    stds = stds.where(stds > 0, 1.0)  # a constant column: centred, not scaled
+    return tuple(values.mean(0).tolist()), tuple(stds.tolist())
 
 
 def cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:

@@ -66,9 +66,10 @@ def make_task(
 
     Arguments:
         name: The task's name or URI.
-        kind: ``"series"`` or ``"image"``.
+        kind: ``"series"``, ``"image"`` or ``"table"``.
         train: ``(inputs, labels)`` or ``(inputs, labels, rows)``. Series are (n, length) or
-            (n, channels, length); images (n, channels, height, width), uint8 or in [0, 1].
+            (n, channels, length); images (n, channels, height, width), uint8 or in [0, 1]; tables
+            (n, columns).
         validation: The same, if published.
         test: The same, if published.
         seed: Of the cuts.
@@ -187,7 +188,8 @@ def _split(
 
 
 def as_inputs(inputs: Any, kind: InputKind, rows: Sequence[str], name: str) -> Tensor | LazyInputs:
-    """Inputs as a split holds them, checked: (n, channels, length) or (n, channels, h, w)."""
+    """Inputs as a split holds them, checked: (n, channels, length), (n, channels, h, w) or
+    (n, columns)."""
     if not isinstance(inputs, Tensor):
         if isinstance(inputs, LazyInputs):
             return inputs
@@ -196,9 +198,12 @@ def as_inputs(inputs: Any, kind: InputKind, rows: Sequence[str], name: str) -> T
         inputs = inputs.to(torch.float32)
     if kind == "series" and inputs.ndim == 2:
         inputs = inputs[:, None]
-    axes = {"series": 3, "image": 4}.get(kind, inputs.ndim)
+    axes = {"series": 3, "image": 4, "table": 2}.get(kind, inputs.ndim)
     if inputs.ndim != axes or 0 in inputs.shape[1:]:
-        wanted = {"series": "(n, length) or (n, channels, length)"}.get(kind, "(n, channels, h, w)")
+        wanted = {
+            "series": "(n, length) or (n, channels, length)",
+            "table": "(n, columns)",
+        }.get(kind, "(n, channels, h, w)")
         raise UserError(f"task {name!r}: {kind} inputs have shape {tuple(inputs.shape)}; "
                         f"pass {wanted}")  # fmt: skip
     check_finite(inputs, rows)
