@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ from reprogram.tasks.cifar10 import load_cifar10
 from reprogram.tasks.digits import load_digits
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
+from reprogram.tasks.options import GENERAL, check_options, joined, split_name
 from reprogram.tasks.ucr import load_ucr
 from reprogram.tasks.user import KINDS, Reading, load_file, read
 from reprogram.types import UserError, nearest
@@ -36,36 +37,46 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
 def load(task: str, *, label: str = "label", seed: int = 0, **options: Any) -> Task:
     """A target task by its name, or of the user's own files.
 
+    Options may stand in the name, ``mnist?limit=5000&test=2000``, or be given by keyword; the name
+    in the task's specification holds both, so that a saved program finds the same task again.
+
     Arguments:
         task: A name of :data:`TASKS`, or the path of a file or folder
-            (see :func:`~reprogram.tasks.user.load_file`).
+            (see :func:`~reprogram.tasks.user.load_file`), with options behind a question mark.
         label: The label column of a table.
-        seed: Of the cuts that are not published.
-        options: What the loader takes besides: ``size`` of a folder of images.
+        seed: Of the cuts that are not published, and of what is left out.
+        options: ``limit``, at most so many training rows; ``test``, at most so many test rows
+            (both stratified; see :meth:`~reprogram.tasks.base.Task.limit`); and what the loader
+            takes besides, such as ``size`` of a folder of images.
 
     Raises:
         UserError: if there is no such task, file or option, or the data are not fit to learn from.
 
     Example:
+        >>> load("digits?limit=100").spec.name
+        'digits?limit=100'
         >>> load("digit")
         Traceback (most recent call last):
         reprogram.types.UserError: unknown task 'digit'; did you mean 'digits'? Known: ...
     """
-    prefix, colon, argument = task.partition(":")
-    name = f"{prefix}:NAME" if colon else task
+    base, told = split_name(task)
+    told |= options
+    prefix, colon, argument = base.partition(":")
+    name = f"{prefix}:NAME" if colon else base
+    given: dict[str, Any] = {"seed": seed} | told
     if name in TASKS:
         loader, arguments = TASKS[name][0], [argument] if colon else []
-    elif os.path.exists(os.path.expanduser(task)) or _like_path(task):
-        loader, arguments = load_file, [task]
-        options["label"] = label
+    elif os.path.exists(os.path.expanduser(base)) or _like_path(base):
+        loader, arguments = load_file, [base]
+        given = {"label": label} | given
     else:
-        raise UserError(f"{nearest('task', task, TASKS)}, or the path of a file or folder")
-    known = [p for p in inspect.signature(loader).parameters if p not in ("name", "path")]
-    for option in options:
-        if option not in known:
-            raise UserError(f"task {task!r} takes no option {option!r}; "
-                            f"it takes {', '.join(known)}")  # fmt: skip
-    return loader(*arguments, seed=seed, **options)
+        raise UserError(f"{nearest('task', base, TASKS)}, or the path of a file or folder")
+    check_options(base, loader, given)
+    limits = {option: given.pop(option, None) for option in GENERAL}
+    loaded = loader(*arguments, **given)
+    loaded = loaded.limit(limits["limit"], given["seed"], test=limits["test"])
+    spec = replace(loaded.spec, name=joined(loaded.spec.name, told))
+    return replace(loaded, spec=spec)
 
 
 def _like_path(task: str) -> bool:

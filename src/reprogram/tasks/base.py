@@ -157,23 +157,43 @@ class Task:
             for fold in range(k)
         ]
 
-    def limit(self, n: int, seed: int = 0) -> Task:
-        """The same task with at most ``n`` training rows, stratified, at least one a class.
+    def limit(self, n: int | None = None, seed: int = 0, *, test: int | None = None) -> Task:
+        """The same task with at most ``n`` training rows and at most ``test`` test rows.
+
+        Both are drawn stratified, at least one a class; the rows left keep their order. The splits
+        are what they were: no row changes sides, and validation stays.
+
+        Arguments:
+            n: Training rows; ``None`` keeps all.
+            seed: Of the draws.
+            test: Test rows; ``None`` keeps all.
 
         Raises:
-            UserError: if ``n`` is less than the number of classes.
+            UserError: if a number is less than the number of classes.
         """
-        if n >= len(self.train):
-            return self
+        task = self
+        if (train := self._drawn("limit", self.train, n, seed)) is not None:
+            task = task._with_train(train)._noted("train", len(train), len(self.train), seed)
+        if self.test and (rows := self._drawn("test", self.test, test, seed)) is not None:
+            task = replace(task, test=rows)._noted("test", len(rows), len(self.test), seed)
+        return task
+
+    def _drawn(self, argument: str, split: Split, n: int | None, seed: int) -> Split | None:
+        """``n`` rows of a split; ``None`` where it has no more."""
+        if n is None or n >= len(split):
+            return None
         if n < len(self.spec.classes):
-            raise UserError(f"argument 'limit' is {n}; task {self.spec.name!r} has "
+            raise UserError(f"argument {argument!r} is {n}; task {self.spec.name!r} has "
                             f"{len(self.spec.classes)} classes: pass at least as many")  # fmt: skip
-        strata = self.train.strata()
+        strata = split.strata()
         _, counts = strata.unique(return_counts=True)
         units = _Units(strata, torch.arange(len(strata)))
         quota = _quota(counts, n, torch.ones_like(counts), counts)
-        chosen = units.draw(quota, seed)
-        return self._with_train(self.train.subset(chosen.nonzero()[:, 0]))
+        return split.subset(units.draw(quota, seed).nonzero()[:, 0])
+
+    def _noted(self, part: str, kept: int, total: int, seed: int) -> Task:
+        note = f"{part}: {kept} of {total} rows drawn, stratified, seed {seed}"
+        return replace(self, notes=(*self.notes, note))
 
     def _with_train(self, train: Split) -> Task:
         spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)

@@ -25,14 +25,14 @@ from reprogram.tasks.images import (
 from reprogram.tasks.series import is_ucr, read_text, suffix_of
 from reprogram.tasks.tables import read_table
 from reprogram.tasks.ucr import read_series
-from reprogram.types import InputKind, TaskSpec, UserError
+from reprogram.types import InputKind, TaskSpec, UserError, nearest
 
 KINDS = ".csv, .tsv, .ts (each also .gz), .npz, or a folder of images with one folder a class"
 
 
 def load_file(
     path: str | os.PathLike[str], *, label: str = "label", seed: int = 0,
-    size: int | str | tuple[int, int] | None = None,
+    size: int | str | tuple[int, int] | None = None, kind: str | None = None,
 ) -> Task:  # fmt: skip
     """A task of the user's own files.
 
@@ -46,18 +46,22 @@ def load_file(
         seed: Of the cuts.
         size: Side, or ``(height, width)``, to which images are resized, in pixels; by default the
             most common size.
+        kind: ``"table"`` where the numeric columns of a CSV or TSV, or of (n, columns) arrays, are
+            measurements without an order; they are a ``"series"`` by default.
 
     Raises:
         UserError: if the path is not there, or the file is not what it should be.
     """
     path = _existing(path)
-    kind, parts = _parts(path, label, None if size is None else _size(size))
+    found, parts = _parts(path, label, None if size is None else _size(size))
+    if kind is not None:
+        found, parts = _of_kind(found, kind, parts, path)
     if "" in parts:  # one heap: all of it is there to train on
         parts["train"] = parts.pop("")
     if "train" not in parts:
         raise UserError(f"{path} has no training rows, only {' and '.join(parts)}; add some")
     return make_task(
-        str(path), kind, parts["train"], validation=parts.get("validation"),
+        str(path), found, parts["train"], validation=parts.get("validation"),
         test=parts.get("test"), seed=seed,
     )  # fmt: skip
 
@@ -155,13 +159,40 @@ def _parts(
     return kind, {part: rows for part, rows in parts.items() if rows is not None}
 
 
+def _of_kind(
+    found: InputKind, kind: str, parts: dict[str, Samples], path: Path
+) -> tuple[InputKind, dict[str, Samples]]:
+    """What was found, taken as ``kind``: a series of one channel may be a table."""
+    if kind not in ("series", "image", "table"):
+        raise nearest("kind", kind, ("series", "image", "table"))
+    if kind == found:
+        return found, parts
+    if kind != "table" or found != "series" or _ucr_like(path):
+        raise UserError(f"argument 'kind' is {kind!r}, and {path} holds {found} samples; drop it, "
+                        "or give a CSV, a TSV with a header, or (n, columns) arrays")  # fmt: skip
+    return "table", {part: _table(samples, str(path)) for part, samples in parts.items()}
+
+
+def _table(samples: Samples, where: str) -> Samples:
+    """Series of one channel (n, 1, columns) as the rows of a table (n, columns)."""
+    shape = tuple(samples.inputs.shape)
+    if shape[1] != 1:
+        raise UserError(f"{where} holds arrays of shape {shape}; a table is (n, columns)")
+    return samples._replace(inputs=samples.inputs[:, 0])
+
+
+def _ucr_like(path: Path) -> bool:
+    """Whether the file is a series by its very layout."""
+    suffix = suffix_of(path)
+    return suffix == ".ts" or (suffix == ".tsv" and is_ucr(read_text(path)))
+
+
 def _series(
     path: Path, name: str, label: str, *, labelled: bool, length: int | None = None
 ) -> Samples:
-    suffix = suffix_of(path)
-    if suffix == ".ts" or (suffix == ".tsv" and is_ucr(read_text(path))):
+    if _ucr_like(path):
         return read_series(path, name, length)
-    if suffix in (".csv", ".tsv"):
+    if suffix_of(path) in (".csv", ".tsv"):
         return read_table(path, name, label, labelled=labelled)
     raise UserError(f"file {path} is of no known kind; known: {KINDS}")
 
@@ -192,13 +223,21 @@ def _unlabelled(path: Path, name: str, spec: TaskSpec, label: str) -> Samples:
     if suffix_of(path) == ".npz":
         kind, parts = read_arrays(path, name)
         samples = next(parts[part] for part in ("", "test", "validation", "train") if part in parts)
+        if wanted == "table" and kind == "series":
+            kind, samples = "table", _table(samples, str(path))
         _same_kind(kind, wanted, path, spec)
         if kind == "image":
             return samples._replace(inputs=_fitted(samples.inputs, shape, str(path)))
     else:
         samples = _series(path, name, label, labelled=False, length=shape[-1])
-        _same_kind("series", wanted, path, spec)
+        if wanted == "table" and not _ucr_like(path):
+            samples = _table(samples, str(path))
+        else:
+            _same_kind("series", wanted, path, spec)
     inputs = as_inputs(samples.inputs, wanted, samples.rows or (), str(path))
+    if wanted == "table" and tuple(inputs.shape[1:]) != shape:
+        raise UserError(f"file {path} has {inputs.shape[1]} columns, task {spec.name!r} takes "
+                        f"{shape[0]}; give the same columns in the same order")  # fmt: skip
     if tuple(inputs.shape[1:]) != shape:
         raise UserError(f"file {path} holds series of shape {tuple(inputs.shape[1:])}, task "
                         f"{spec.name!r} takes {shape} (channels, length); "
