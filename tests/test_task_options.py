@@ -28,6 +28,9 @@ def test_limits_draw_after_the_splits():
     assert small.spec.input.mean == pytest.approx(small.train.batch(torch.arange(100))[0].mean())
     assert any(note.startswith("train: 100 of 1078") for note in small.notes)
     assert any(note.startswith("test: 50 of 359") for note in small.notes)
+    few = tasks.load("digits?validation=40")
+    assert len(few.validation) == 40 and set(few.validation.rows) <= set(whole.validation.rows)
+    assert few.train.rows == whole.train.rows and few.test.rows == whole.test.rows
     more = tasks.load("digits?limit=99999&test=99999")
     assert more.train.rows == whole.train.rows and more.notes == whole.notes
 
@@ -45,7 +48,7 @@ def test_the_name_finds_the_same_task_again():
 
 
 def test_what_is_no_option():
-    says("digits?limi=100", "takes no option 'limi'", "it takes seed, limit, test")
+    says("digits?limi=100", "takes no option 'limi'", "it takes seed, limit, validation, test")
     says("digits", "takes no option 'size'", size=4)
     says("digits?limit=many", "option 'limit' is 'many'", "whole number")
     says("digits?limit=1.5", "option 'limit' is '1.5'")

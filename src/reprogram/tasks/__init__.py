@@ -12,6 +12,7 @@ from typing import Any
 from reprogram.tasks.base import LazyInputs, Split, Task
 from reprogram.tasks.build import Samples, make_task
 from reprogram.tasks.cifar10 import load_cifar10
+from reprogram.tasks.counting import load_counting
 from reprogram.tasks.digits import load_digits
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
@@ -24,6 +25,10 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
     {
         "digits": (load_digits, "handwritten digits, 8x8 pixels, 10 classes, with scikit-learn"),
         "mnist": (load_mnist, "handwritten digits, 28x28 pixels, 10 classes, published split"),
+        "counting": (
+            load_counting,
+            "1 to 10 white squares, 36x36 pixels, to be counted; drawn here",
+        ),
         "cifar10": (
             load_cifar10,
             "photographs, 32x32 pixels in colour, 10 classes, published split",
@@ -45,8 +50,8 @@ def load(task: str, *, label: str = "label", seed: int = 0, **options: Any) -> T
             (see :func:`~reprogram.tasks.user.load_file`), with options behind a question mark.
         label: The label column of a table.
         seed: Of the cuts that are not published, and of what is left out.
-        options: ``limit``, at most so many training rows; ``test``, at most so many test rows
-            (both stratified; see :meth:`~reprogram.tasks.base.Task.limit`); and what the loader
+        options: ``limit``, ``validation`` and ``test``, at most so many rows of train, validation
+            and test (stratified; see :meth:`~reprogram.tasks.base.Task.limit`); and what the loader
             takes besides, such as ``size`` of a folder of images.
 
     Raises:
@@ -74,7 +79,9 @@ def load(task: str, *, label: str = "label", seed: int = 0, **options: Any) -> T
     check_options(base, loader, given)
     limits = {option: given.pop(option, None) for option in GENERAL}
     loaded = loader(*arguments, **given)
-    loaded = loaded.limit(limits["limit"], given["seed"], test=limits["test"])
+    loaded = loaded.limit(
+        limits["limit"], given["seed"], validation=limits["validation"], test=limits["test"]
+    )
     spec = replace(loaded.spec, name=joined(loaded.spec.name, told))
     return replace(loaded, spec=spec)
 
@@ -94,6 +101,7 @@ __all__ = [
     "Task",
     "load",
     "load_cifar10",
+    "load_counting",
     "load_digits",
     "load_file",
     "load_mnist",

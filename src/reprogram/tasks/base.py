@@ -157,25 +157,38 @@ class Task:
             for fold in range(k)
         ]
 
-    def limit(self, n: int | None = None, seed: int = 0, *, test: int | None = None) -> Task:
-        """The same task with at most ``n`` training rows and at most ``test`` test rows.
+    def limit(
+        self, n: int | None = None, seed: int = 0, *, validation: int | None = None,
+        test: int | None = None,
+    ) -> Task:  # fmt: skip
+        """The same task with at most so many rows.
 
-        Both are drawn stratified, at least one a class; the rows left keep their order. The splits
-        are what they were: no row changes sides, and validation stays.
+        They are drawn stratified, at least one a class, and keep their order. No row changes sides.
 
         Arguments:
             n: Training rows; ``None`` keeps all.
             seed: Of the draws.
+            validation: Validation rows; ``None`` keeps all.
             test: Test rows; ``None`` keeps all.
 
         Raises:
             UserError: if a number is less than the number of classes.
+
+        Example:
+            >>> import reprogram
+            >>> reprogram.load_task("digits").limit(100, validation=50, test=40)
+            Task('digits', image (1, 8, 8), 10 classes, train 100, validation 50, test 40)
         """
         task = self
-        if (train := self._drawn("limit", self.train, n, seed)) is not None:
-            task = task._with_train(train)._noted("train", len(train), len(self.train), seed)
-        if self.test and (rows := self._drawn("test", self.test, test, seed)) is not None:
-            task = replace(task, test=rows)._noted("test", len(rows), len(self.test), seed)
+        for argument, name, most in (
+            ("limit", "train", n), ("validation", "validation", validation), ("test", "test", test)
+        ):  # fmt: skip
+            split: Split | None = getattr(self, name)
+            if split is None or (rows := self._drawn(argument, split, most, seed)) is None:
+                continue
+            task = task._with_train(rows) if name == "train" else replace(task, **{name: rows})
+            note = f"{name}: {len(rows)} of {len(split)} rows drawn, stratified, seed {seed}"
+            task = replace(task, notes=(*task.notes, note))
         return task
 
     def _drawn(self, argument: str, split: Split, n: int | None, seed: int) -> Split | None:
@@ -190,10 +203,6 @@ class Task:
         units = _Units(strata, torch.arange(len(strata)))
         quota = _quota(counts, n, torch.ones_like(counts), counts)
         return split.subset(units.draw(quota, seed).nonzero()[:, 0])
-
-    def _noted(self, part: str, kept: int, total: int, seed: int) -> Task:
-        note = f"{part}: {kept} of {total} rows drawn, stratified, seed {seed}"
-        return replace(self, notes=(*self.notes, note))
 
     def _with_train(self, train: Split) -> Task:
         spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)

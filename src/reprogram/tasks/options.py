@@ -10,7 +10,8 @@ from typing import Any
 
 from reprogram.types import UserError
 
-GENERAL = ("limit", "test")  # of every task: at most so many training rows, test rows
+# of every task: at most so many rows of train, validation, test
+GENERAL = ("limit", "validation", "test")
 
 
 def split_name(task: str) -> tuple[str, dict[str, Any]]:
