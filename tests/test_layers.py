@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
 PROGRAM = {*MODEL, "model", "parts", "files", "record"}
-TRAIN = {*PROGRAM, "program", "tasks", "evaluation"}
+TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
 RECIPES = {*TRAIN, "train"}
 ALLOWED = {
     "types": set[str](),
@@ -24,13 +24,15 @@ ALLOWED = {
     "tasks": {"types", "files"},
     "sources": {"types", "files"},
     "transformations": {"types"},
-    "mappings": {"types"},
+    "names": {"types"},
+    "mappings": {"types", "names"},
     "optim": {"types"},
     "criteria": {"types"},
     "parts": {"types", "transformations", "mappings"},
     "model": MODEL,
     "record": {"types", "sources"},
     "program": PROGRAM,
+    "checkpoint": {"types", "files", "record"},
     "evaluation": {*PROGRAM, "program", "tasks"},
     "train": TRAIN,
     "recipes": RECIPES,

@@ -12,7 +12,17 @@ from torch import Tensor
 from typechecker import unchecked
 
 from reprogram import mappings, parts
-from reprogram.mappings import Fixed, Linear, ManyToOne, Mapping
+from reprogram.mappings import (
+    Bayesian,
+    Discriminant,
+    Fixed,
+    Frequency,
+    Iterative,
+    Linear,
+    ManyToOne,
+    Mapping,
+    Semantic,
+)
 from reprogram.sources import CallableSource
 from reprogram.types import InputSpec, OutputSpec, TaskSpec, UserError
 
@@ -25,6 +35,16 @@ CASES: dict[str, Callable[[], Mapping]] = {
     "ManyToOne size": lambda: ManyToOne(size=1),
     "ManyToOne logits": lambda: ManyToOne(average="logits"),
     "Linear": lambda: Linear(seed=4),
+    "Frequency": Frequency,
+    "Frequency size": lambda: Frequency(size=2, average="logits"),
+    "Iterative": Iterative,
+    "Iterative fresh": lambda: Iterative(size=2, fresh_pass=True),
+    "Bayesian": Bayesian,
+    "Bayesian top": lambda: Bayesian(top=2, smoothing=0.5),
+    "Bayesian share": lambda: Bayesian(top=0.9, fresh_pass=True),
+    "Discriminant": Discriminant,
+    "Semantic": Semantic,
+    "Semantic size": lambda: Semantic(size=2, average="probabilities"),
 }
 
 SOURCE_CLASSES, TARGETS = 7, 3
@@ -36,7 +56,8 @@ def _make(request) -> Callable[[], Mapping]:
 
 
 def a_source(classes: int = SOURCE_CLASSES, kind="classes") -> CallableSource:
-    return CallableSource(len, InputSpec("table", (2,)), OutputSpec(kind, (classes,)))
+    names = tuple("abcdefghij"[i % 10] * (i + 1) for i in range(classes))
+    return CallableSource(len, InputSpec("table", (2,)), OutputSpec(kind, (classes,), names))
 
 
 def a_task(targets: int = TARGETS) -> TaskSpec:
@@ -44,7 +65,11 @@ def a_task(targets: int = TARGETS) -> TaskSpec:
 
 
 def bound(mapping: Mapping, classes: int = SOURCE_CLASSES, targets: int = TARGETS) -> Mapping:
+    """Bound, and begun as fit begins it."""
     mapping.bind(a_source(classes), a_task(targets))
+    output = logits(40, classes)
+    batch = output, torch.arange(40) % targets, torch.ones(40)
+    mapping.begin_epoch(0, lambda: [batch])
     return mapping
 
 
@@ -128,14 +153,29 @@ def test_needs_classes(make) -> None:
         make().bind(a_source(kind="embedding"), a_task())
 
 
-@pytest.mark.parametrize("make", [Fixed, lambda: Fixed(labels="random"), ManyToOne])
+@pytest.mark.parametrize(
+    "make", [Fixed, lambda: Fixed(labels="random"), ManyToOne, Frequency, Iterative, Semantic]
+)
 def test_more_targets_than_sources_are_refused(make) -> None:
     with pytest.raises(UserError, match=r"8 target classes.* 7 source classes.*linear mapping"):
         bound(make(), 7, 8)
 
 
-def test_linear_serves_more_targets_than_sources() -> None:
-    assert bound(Linear(), 3, 8)(logits(classes=3)).shape == (5, 8)
+@pytest.mark.parametrize("make", [Linear, Bayesian, Discriminant])
+def test_these_serve_more_targets_than_sources(make) -> None:
+    assert bound(make(), 3, 8)(logits(classes=3)).shape == (5, 8)
+
+
+def test_the_table_tells_what_the_mapping_does(make) -> None:
+    mapping = bound(make())
+    table = mapping.table()
+    assert table.shape == (SOURCE_CLASSES, TARGETS)
+    assert not table.requires_grad
+    if getattr(mapping, "average", "logits") == "logits":  # a linear map of the centred scores
+        z = logits() - logits().mean(1, keepdim=True)
+        told, said = z @ table, mapping(logits()).detach()
+        shift = (said - told) - (said - told)[:1]  # the bias is the same for every sample
+        torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), atol=1e-4, rtol=1e-4)
 
 
 # --- against slow transcriptions -----------------------------------------------------------------
@@ -223,6 +263,14 @@ def test_linear_is_a_linear_map_of_centred_scores() -> None:
         (lambda: ManyToOne(groups="even"), "'groups' is 'even'"),
         (lambda: bound(ManyToOne(size=3)), "3 source classes each do not fit 7.*size 1 to 2"),
         (lambda: bound(ManyToOne(size=0)), "size 1 to 2"),
+        (lambda: bound(Frequency(size=3)), "3 source classes each do not fit 7.*size 1 to 2"),
+        (lambda: Frequency(average="median"), "'average' is 'median'"),
+        (lambda: Semantic(average="median"), "'average' is 'median'"),
+        (lambda: bound(Semantic(encoder="sounds")), "'encoder' is 'sounds'"),
+        (lambda: bound(Semantic(encoder="hf:./nowhere")), "hf:./nowhere could not be loaded"),
+        (lambda: Bayesian(smoothing=0.0), "'smoothing' is 0.0; give a positive number"),
+        (lambda: Bayesian(top=0), "'top' is 0"),
+        (lambda: Bayesian(top=1.5), "'top' is 1.5"),
     ],
 )
 def test_a_bad_argument_is_named(make: Callable[[], Mapping], said: str) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reprogram import parts
+from reprogram import checkpoint, parts
 from reprogram.criteria import Criterion, CrossEntropy
 from reprogram.evaluation import Prepared, measure
 from reprogram.files import atomic_write
@@ -23,7 +23,7 @@ from reprogram.mappings import Mapping
 from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.optim import Optimizer
 from reprogram.program import Program
-from reprogram.record import CHECKPOINT, RECORD
+from reprogram.record import CHECKPOINT
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.transformations import Transformation
@@ -138,7 +138,7 @@ def fit(
         UserError: if the task does not fit, the parts or ``out`` already holds a run.
     """
     folder = Path(out) if out is not None else None
-    if folder is not None and _finished(folder, resume):
+    if folder is not None and checkpoint.finished(folder, resume):
         program = Program.load(folder, training.source, device=training.device)
         if (program.recipe, program.parameters) != (training.recipe, training.parameters):
             raise UserError(
@@ -198,6 +198,8 @@ class _Loop:
             generator = torch.Generator().manual_seed(hash((training.seed, epoch)) % 2**63)
             self.order = epoch, torch.randperm(len(self.train), generator=generator)
         index = self.order[1][place * training.batch_size :][: training.batch_size]
+        if place == 0:
+            training.mapping.begin_epoch(epoch, self._one_pass)
         self.model.train()
         batch = self.train.batch(index)
         objective = BatchObjective(
@@ -219,6 +221,15 @@ class _Loop:
         validation = {k.removeprefix("validation_"): v for k, v in self.history[-1].items()
                       if k.startswith("validation_")} if self.history else {}  # fmt: skip
         return Progress(self.step, self.steps, epoch + 1, training.epochs, loss, validation)
+
+    @torch.no_grad()
+    def _one_pass(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Outputs of the whole training split under the program as it is: a query a sample."""
+        self.model.eval()
+        for index in torch.arange(len(self.train)).split(self._eval_batch):
+            x, target, weight = self.train.batch(index)
+            self.queries += len(index)
+            yield self.model.source(self.training.transformation(x)), target, weight
 
     def _end_epoch(self, epoch: int) -> None:
         row = {"epoch": epoch + 1, "loss": self.loss_sum / self.per_epoch}
@@ -290,33 +301,23 @@ class _Loop:
             "kept": self.kept,
             "history": self.history,
             "tensors": {n: t.detach().cpu() for n, t in self.program.tensors().items()},
+            "observed": dict(self.training.mapping.named_buffers()),
             "criterion": self.training.criterion.state_dict(),
             "optimizer": self.training.optimizer.state_dict(),
         }
-        whole = io.BytesIO()  # torch's own writer does not tell a full disk from a fault
-        torch.save(state, whole)
-        with atomic_write(folder / CHECKPOINT / "state.pt") as temporary:
-            temporary.write_bytes(whole.getbuffer())
+        checkpoint.write(folder, state)
 
     def restore(self, folder: Path) -> None:
         """Go back to where the checkpoint was written; without one, start."""
-        file = folder / CHECKPOINT / "state.pt"
-        if not file.is_file():
+        state = checkpoint.read(folder, self.signature)
+        if state is None:
             return
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            signature = state["signature"]
-        except Exception:  # whatever a damaged archive makes torch raise
-            raise UserError(f"checkpoint {file} is damaged; delete {folder} and fit anew") from None
-        if signature != self.signature:
-            raise UserError(
-                f"checkpoint {file} belongs to another run: recipe, parameters, task or source "
-                "differ; resume with the same ones or choose another folder"
-            )
         self.step, self.seconds = state["step"], state["seconds"]
         self.loss_sum, self.queries = state["loss_sum"], state["queries"]
         self.best, self.kept, self.history = state["best"], state["kept"], state["history"]
-        self.program.restore(state["tensors"], str(file))
+        self.program.restore(state["tensors"], str(folder / CHECKPOINT))
+        for name, buffer in self.training.mapping.named_buffers():
+            buffer.copy_(state["observed"][name])
         self.training.criterion.load_state_dict(state["criterion"])
         self.training.optimizer.load_state_dict(state["optimizer"])
 
@@ -326,20 +327,3 @@ def _plain(part: Any) -> list[Any]:
     settings = {**getattr(part, "__dict__", {}), **getattr(part, "defaults", {})}
     kept = {k: v for k, v in settings.items() if isinstance(v, str | int | float | None)}
     return [type(part).__name__, kept]
-
-
-def _finished(folder: Path, resume: bool) -> bool:
-    """Whether the folder holds a finished run that may be returned as it is."""
-    if (folder / RECORD).is_file():
-        if resume:
-            return True
-        raise UserError(f"{folder} already holds a program; choose another folder for the run")
-    if (folder / CHECKPOINT).is_dir():
-        if resume:
-            return False
-        raise UserError(
-            f"{folder} holds an unfinished run; continue it with --resume or choose another folder"
-        )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is not an empty folder; choose another one for the run")
-    return False

@@ -5,7 +5,21 @@ announce under the entry point group ``reprogram.mappings``, and nothing else.
 """
 
 from reprogram.mappings.base import Mapping
+from reprogram.mappings.bayesian import Bayesian
+from reprogram.mappings.discriminant import Discriminant
 from reprogram.mappings.fixed import Fixed, ManyToOne
+from reprogram.mappings.frequency import Frequency, Iterative
 from reprogram.mappings.linear import Linear
+from reprogram.mappings.semantic import Semantic
 
-__all__ = ["Fixed", "Linear", "ManyToOne", "Mapping"]
+__all__ = [
+    "Bayesian",
+    "Discriminant",
+    "Fixed",
+    "Frequency",
+    "Iterative",
+    "Linear",
+    "ManyToOne",
+    "Mapping",
+    "Semantic",
+]

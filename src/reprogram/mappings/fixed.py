@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reprogram.mappings.base import Mapping, count_classes
+from reprogram.mappings.base import Mapping, check_groups, count_classes
+from reprogram.mappings.counts import Average, read_groups, table_of
 from reprogram.types import SourceLike, TaskSpec, UserError
 
 
@@ -53,6 +53,7 @@ class Fixed(Mapping):
             UserError: if the source has too few classes or the given ones do not fit.
         """
         classes, targets = count_classes(self, source, task)
+        self.classes = classes
         if targets > classes:
             raise UserError(
                 f"{targets} target classes for {classes} source classes: one source class each is "
@@ -76,6 +77,10 @@ class Fixed(Mapping):
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The chosen classes' scores."""
         return output[:, self.index]
+
+    def table(self) -> Float[Tensor, "classes targets"]:
+        """1 where a source class stands for the target class."""
+        return table_of(self.index[:, None], self.classes)
 
     def extra_repr(self) -> str:
         return f"labels={self.labels!r}"
@@ -114,7 +119,7 @@ class ManyToOne(Mapping):
         self,
         *,
         size: int | None = None,
-        average: Literal["probabilities", "logits"] = "probabilities",
+        average: Average = "probabilities",
         groups: Literal["random", "ordered"] = "random",
         seed: int = 0,
     ) -> None:
@@ -123,7 +128,8 @@ class ManyToOne(Mapping):
             raise UserError(f"argument 'average' is {average!r}; give 'probabilities' or 'logits'")
         if groups not in ("random", "ordered"):
             raise UserError(f"argument 'groups' is {groups!r}; give 'random' or 'ordered'")
-        self.size, self.average, self.groups, self.seed = size, average, groups, seed
+        self.size, self.groups, self.seed = size, groups, seed
+        self.average: Average = average
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Draw the groups.
@@ -132,24 +138,20 @@ class ManyToOne(Mapping):
             UserError: if they do not fit into the source's classes.
         """
         classes, targets = count_classes(self, source, task)
-        most = classes // targets
-        size = most if self.size is None else self.size
-        if not 1 <= size <= most:
-            raise UserError(
-                f"{targets} target classes with {max(size, 1)} source classes each do not fit "
-                f"{classes} source classes; "
-                + (f"give size 1 to {most}" if most else "use a linear mapping")
-            )
+        self.classes = classes
+        size = classes // targets if self.size is None else self.size
+        check_groups(targets, size, classes)
         random = self.groups == "random"
         order = _permutation(classes, self.seed) if random else torch.arange(classes)
         self.register_buffer("index", order[: targets * size].reshape(targets, size))
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The groups' mean probability, as a logarithm, or their mean logit."""
-        if self.average == "logits":
-            return output[:, self.index].mean(-1)
-        log_p = output.log_softmax(1)[:, self.index]  # (batch, targets, size)
-        return log_p.logsumexp(-1) - math.log(self.index.shape[1])  # eq. (4)
+        return read_groups(output, self.index, self.average)  # eq. (4)
+
+    def table(self) -> Float[Tensor, "classes targets"]:
+        """1 / size where a source class belongs to the group."""
+        return table_of(self.index, self.classes)
 
     def extra_repr(self) -> str:
         return f"size={self.size}, average={self.average!r}, groups={self.groups!r}"

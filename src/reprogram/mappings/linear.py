@@ -52,3 +52,7 @@ class Linear(Mapping):
         """The mapped scores."""
         centred = output - output.mean(1, keepdim=True)
         return F.linear(centred.to(self.weight.dtype), self.weight, self.bias)
+
+    def table(self) -> Float[Tensor, "classes targets"]:
+        """The weights."""
+        return self.weight.detach().T
