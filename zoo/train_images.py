@@ -18,7 +18,8 @@ from loop import SEED, arguments, produce
 from PIL import Image
 from torch import Tensor, nn
 
-from reprogram.sources.residual import Normalise, ResidualNetwork
+from reprogram.sources.images import Normalise
+from reprogram.sources.residual import ResidualNetwork
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

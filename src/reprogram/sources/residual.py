@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reprogram.sources.base import Stage, TorchSource
-from reprogram.types import InputSpec, OutputSpec, UserError
+from reprogram.types import UserError
 
 
 class Block(nn.Module):
@@ -57,6 +53,7 @@ class ResidualNetwork(nn.Module):
         | Deep residual learning for image recognition (He, Zhang, Ren, Sun, 2015), arXiv 1512.03385
 
     Example:
+        >>> import torch
         >>> network, images = ResidualNetwork(depth=20, classes=10), torch.zeros(2, 3, 32, 32)
         >>> network(images).shape, network.features(images).shape
         (torch.Size([2, 10]), torch.Size([2, 64]))
@@ -86,57 +83,6 @@ class ResidualNetwork(nn.Module):
     def forward(self, x: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch classes"]:
         """(batch, 3, 32, 32) -> logits (batch, classes)."""
         return self.linear(self.features(x))
-
-
-class Normalise(nn.Module):
-    """Images in [0, 1] less the mean of each channel, over its standard deviation.
-
-    Arguments:
-        mean: One value for each channel.
-        std: One value for each channel.
-
-    Example:
-        >>> Normalise(mean=[0.5], std=[0.25])(torch.ones(1, 1, 1, 1)).item()
-        2.0
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, *, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c h w"]:
-        """(batch, channels, height, width) -> the same."""
-        return (x - self.mean) / self.std
-
-
-def residual_source(
-    network: ResidualNetwork, names: Sequence[str], *,
-    mean: Sequence[float], std: Sequence[float], uri: str | None = None,
-) -> TorchSource:  # fmt: skip
-    """The network behind its normalisation, frozen, with the doors ``image`` and ``normalised``.
-
-    Arguments:
-        network: The trained network.
-        names: Names of its classes, in order.
-        mean: Of the training images, for each channel, in [0, 1].
-        std: Likewise.
-        uri: Under which name a saved program finds it again.
-    """
-    shape = (3, 32, 32)
-    image = InputSpec("image", shape, lower=0.0, upper=1.0)
-    # The range of every channel holds: the widest that all three allow.
-    lower = max(-m / s for m, s in zip(mean, std, strict=True))
-    upper = min((1 - m) / s for m, s in zip(mean, std, strict=True))
-    normalised = InputSpec("image", shape, lower=lower, upper=upper, normalised=True)
-    stages = [
-        Stage("image", image, Normalise(mean=mean, std=std)),
-        Stage("normalised", normalised, network),
-    ]
-    return TorchSource(stages, OutputSpec("classes", (len(names),), tuple(names)), uri=uri)
 
 
 def _blocks(channels: int, width: int, count: int, *, stride: int) -> nn.Sequential:

@@ -1,11 +1,13 @@
-"""Source models by name: ``zoo:NAME``. Some ship with the library, one is a public download."""
+"""Source models by name: ``zoo:NAME``. Some ship with the library, others are public downloads."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.resources import as_file, files
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -14,21 +16,78 @@ from torch import Tensor
 from reprogram.files import find_file
 from reprogram.sources.attention_rnn import AttentionRNN, attention_rnn_source
 from reprogram.sources.base import Source
-from reprogram.sources.residual import ResidualNetwork, residual_source
+from reprogram.sources.images import image_source
+from reprogram.sources.mobilenet import mobilenet_source
+from reprogram.sources.residual import ResidualNetwork
+from reprogram.sources.tflite import read_tflite
 from reprogram.sources.weights import convert_attention_rnn, fill, read_keras
 from reprogram.types import nearest
 
-PUBLIC_RNN = (
-    "https://raw.githubusercontent.com/douglas125/SpeechCmdRecognition/"
-    "e965a72a8d1dedf490d4eba1996b2f3bb74eacdf/model-attRNN.h5"
+
+class Published(NamedTuple):
+    """A public file, the same wherever it is found.
+
+    Arguments:
+        repository: Its owner and name on GitHub, and the commit.
+        path: Its place there.
+        folder: Where it lies below the folder of raw files.
+        sha256: Its checksum.
+    """
+
+    repository: str
+    path: str
+    folder: str
+    sha256: str
+
+    def find(self) -> Path:
+        """The local path, after a download at need."""
+        name = self.path.rpartition("/")[2]
+        url = f"https://raw.githubusercontent.com/{self.repository}/{self.path}"
+        return find_file(f"{self.folder}/{name}", url=url, sha256=self.sha256)
+
+
+PUBLIC_RNN = Published(
+    "douglas125/SpeechCmdRecognition/e965a72a8d1dedf490d4eba1996b2f3bb74eacdf",
+    "model-attRNN.h5",
+    "speech",
+    "c73134a09bbc72d169a7d8e875297e72142c3d11f2dc0d95570303c67bdca4d0",
 )
-PUBLIC_RNN_SHA256 = "c73134a09bbc72d169a7d8e875297e72142c3d11f2dc0d95570303c67bdca4d0"
 PUBLIC_RNN_CLASSES = (
     "unknown", "nine", "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "backward", "bed",
     "bird", "cat", "dog", "follow", "forward", "happy", "house", "learn", "marvin", "sheila",
     "tree", "visual", "wow",
 )  # fmt: skip
+
+_coral = partial(Published, "google-coral/test_data/104342d2d3480b3e66203073dac24f4e2dbb4c41")
+IMAGENET_NAMES = _coral(
+    "imagenet_labels.txt",
+    "weights_imagenet",
+    "b8aaeb5630c62626a7d124a05c0e14230a7ffdd2136a31d0190a4fb71c1d82f1",
+)
+MOBILENETS = {
+    "v1-0.25-128": _coral(
+        "mobilenet_v1_0.25_128_quant.tflite",
+        "weights_imagenet",
+        "cb273c23ee76374b05b9583177e28aa19744858a7679c56a250e83d0333da785",
+    ),
+    "v1-0.5-160": _coral(
+        "mobilenet_v1_0.5_160_quant.tflite",
+        "weights_imagenet",
+        "3cc6d2ca460abd2e0f699a6d0d2550c6b61c6e3b0e27a3616e384ea74cb86f43",
+    ),
+    "v1-0.75-192": _coral(
+        "mobilenet_v1_0.75_192_quant.tflite",
+        "weights_imagenet",
+        "41daeb22fdcf947e0e5ec32373aa9df7c31f3ef45dbd0ef7b5940fbce3c20f6a",
+    ),
+    "v2-1.0-224": _coral(
+        "mobilenet_v2_1.0_224_quant.tflite",
+        "weights_imagenet",
+        "7aad0c74c5e3c06e5eb3c827e13304fdd68a83da6087d92ee169c24ff9fd4776",
+    ),
+}
+"""Width multiplier and side of the images, quantised by Google, Apache-2.0."""
 
 
 def load(name: str) -> Source:
@@ -60,8 +119,7 @@ def _speech_commands() -> Source:
 
 
 def _public_speech_commands() -> Source:
-    path = find_file("speech/model-attRNN.h5", url=PUBLIC_RNN, sha256=PUBLIC_RNN_SHA256)
-    network = convert_attention_rnn(read_keras(path))
+    network = convert_attention_rnn(read_keras(PUBLIC_RNN.find()))
     return attention_rnn_source(network, PUBLIC_RNN_CLASSES, uri="zoo:speech-commands-35")
 
 
@@ -69,9 +127,16 @@ def _images() -> Source:
     settings, state = _embedded("images")
     names = settings["classes"]
     network = fill(ResidualNetwork(depth=settings["depth"], classes=len(names)), state)
-    return residual_source(
-        network, names, mean=settings["mean"], std=settings["std"], uri="zoo:images"
-    )
+    return image_source(
+        network, names, shape=(3, 32, 32), mean=settings["mean"], std=settings["std"],
+        uri="zoo:images",
+    )  # fmt: skip
+
+
+def _mobilenet(version: str) -> Source:
+    names = IMAGENET_NAMES.find().read_text(encoding="utf-8").splitlines()
+    graph = read_tflite(MOBILENETS[version].find().read_bytes())
+    return mobilenet_source(graph, names, uri=f"zoo:imagenet-mobilenet-{version}")
 
 
 def _embedded(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -84,6 +149,22 @@ def _embedded(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
+    "imagenet-mobilenet-v1-0.25-128": (
+        partial(_mobilenet, "v1-0.25-128"),
+        "128 x 128 photographs, 1001 classes: MobileNet, quarter width (download, 0.5 MB)",
+    ),
+    "imagenet-mobilenet-v1-0.5-160": (
+        partial(_mobilenet, "v1-0.5-160"),
+        "160 x 160 photographs, 1001 classes: MobileNet, half width (download, 1.4 MB)",
+    ),
+    "imagenet-mobilenet-v1-0.75-192": (
+        partial(_mobilenet, "v1-0.75-192"),
+        "192 x 192 photographs, 1001 classes: MobileNet, three quarters (download, 2.7 MB)",
+    ),
+    "imagenet-mobilenet-v2-1.0-224": (
+        partial(_mobilenet, "v2-1.0-224"),
+        "224 x 224 photographs, 1001 classes: MobileNetV2 (download, 3.6 MB)",
+    ),
     "images": (
         _images,
         "32 x 32 colour images, 10 classes: residual network of 20 layers (embedded)",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from reprogram.sources.base import Stage
 from reprogram.sources.hf.classifier import Classifier
-from reprogram.sources.residual import Normalise
-from reprogram.types import InputSpec
+from reprogram.sources.images import image_stages
 
 OPTIONS: dict[str, type] = {}
 
@@ -39,19 +39,11 @@ def stages(model: Any, settings: dict[str, Any]) -> list[Stage]:
     channels = getattr(config, "num_channels", 3)
     shape = (channels, *_size(settings, config))
     mean, std = _normalisation(settings, channels)
-    lower = max(-m / s for m, s in zip(mean, std, strict=True))
-    upper = min((1 - m) / s for m, s in zip(mean, std, strict=True))
-    link: nn.Module = Normalise(mean=mean, std=std)
+    network = Classifier(model, model.main_input_name)
+    image, normalised = image_stages(network, shape=shape, mean=mean, std=std)
     if settings.get("do_flip_channel_order"):
-        link = nn.Sequential(ReverseChannels(), link)
-    return [
-        Stage("image", InputSpec("image", shape, lower=0.0, upper=1.0), link),
-        Stage(
-            "normalised",
-            InputSpec("image", shape, lower=lower, upper=upper, normalised=True),
-            Classifier(model, model.main_input_name),
-        ),
-    ]
+        image = replace(image, module=nn.Sequential(ReverseChannels(), image.module))
+    return [image, normalised]
 
 
 def _size(settings: dict[str, Any], config: Any) -> tuple[int, int]:
