@@ -174,6 +174,108 @@ def test_cifar10_of_zips(folder):
         tasks.load("cifar10")
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Files of the tests' own in place of the published ones."""
+    monkeypatch.setattr("reprogram.files._check", lambda *_: None)
+
+
+def transactions(folder, columns=30, classes="01"):
+    (folder / "creditcard_fraud").mkdir(exist_ok=True)
+    lines = [",".join(["", *(f"V{i}" for i in range(columns)), "Class"])]
+    for i in range(100):
+        values = [str(j + (i % 90)) for j in range(columns)]  # the last ten repeat the first
+        lines.append(",".join([str(i), *values, classes[i % 90 % 3 == 0]]))
+    (folder / "creditcard_fraud" / "creditcard_sample.csv").write_text("\n".join(lines))
+
+
+def test_fraud(folder, unchecked):
+    transactions(folder)
+    task = tasks.load("fraud")
+    assert task.spec.classes == ("normal", "fraud") and task.spec.input.shape == (30,)
+    assert "10 repeated rows" in task.notes[0]
+    for split in (task.train, task.test):
+        for i, row in enumerate(split.rows):
+            origin = int(row[6:-1])
+            assert split.inputs[i, 0] == origin and split.targets[i] == (origin % 3 == 0)
+    transactions(folder, columns=29)
+    with pytest.raises(UserError, match=r"has 29 columns of numbers beside 'Class', expected 30"):
+        tasks.load("fraud")
+    transactions(folder, classes="02")
+    with pytest.raises(UserError, match=r"expected 30 and classes 0 and 1"):
+        tasks.load("fraud")
+
+
+def xrays(folder, **changed):
+    parts = {"train": 40, "val": 10, "test": 10}
+    arrays = {}
+    for part, count in parts.items():
+        arrays[f"{part}_images"] = GENERATOR.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+    (folder / "medmnist").mkdir(exist_ok=True)
+    np.savez(folder / "medmnist" / "pneumoniamnist.npz", **{**arrays, **changed})
+    return arrays
+
+
+def test_pneumonia(folder):
+    arrays = xrays(folder)
+    task = tasks.load("pneumonia")
+    assert task.spec.classes == ("normal", "pneumonia") and task.notes == ()
+    assert [len(s) for s in (task.train, task.validation, task.test)] == [40, 10, 10]
+    assert np.array_equal(task.train.inputs[:, 0], arrays["train_images"])
+    xrays(folder, test_labels=np.full((10, 1), 2, np.uint8))
+    with pytest.raises(UserError, match=r"labels \[0, 1, 2\], expected images in three splits"):
+        tasks.load("pneumonia")
+    (folder / "medmnist" / "pneumoniamnist.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"pneumoniamnist.npz is no .npz of plain arrays"):
+        tasks.load("pneumonia")
+
+
+def characters(folder):
+    """Two alphabets of three characters; every image is another."""
+    (folder / "omniglot").mkdir()
+    for i, alphabet in ((1, "Alpha"), (2, "Beta")):
+        name = f"images_background_small{i}"
+        with zipfile.ZipFile(folder / "omniglot" / f"{name}.zip", "w") as file:
+            for character in range(3):
+                for drawer in range(20):
+                    pixels = GENERATOR.integers(0, 2, (105, 105), dtype=np.uint8) * 255
+                    buffer = io.BytesIO()
+                    Image.fromarray(pixels).convert("1").save(buffer, "PNG")
+                    place = f"{name}/{alphabet}/character{character:02}/{drawer:02}.png"
+                    file.writestr(place, buffer.getvalue())
+
+
+def test_omniglot(folder, unchecked):
+    characters(folder)
+    task = tasks.load("omniglot?ways=4&shots=3")
+    assert task.spec.input.shape == (1, 105, 105) and task.validation is None
+    assert task.spec.counts == (3,) * 4 and task.test.targets.bincount().tolist() == [17] * 4
+    assert not {*task.train.rows} & {*task.test.rows}
+    assert set(task.train.inputs.unique().tolist()) == {0, 255}
+    again = tasks.load("omniglot?ways=4&shots=3")
+    assert again.train.rows == task.train.rows
+    others = {tasks.load("omniglot?ways=4&shots=3", seed=seed).train.rows for seed in range(4)}
+    assert len(others) == 4
+    one = tasks.load("omniglot?ways=3&shots=1&alphabet=Beta")
+    assert one.spec.classes == ("Beta/character00", "Beta/character01", "Beta/character02")
+    assert len(one.train) == 3 and len(one.test) == 57
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("ways=1", "'ways' is 1; the alphabets have 6 characters: pass 2 to 6"),
+     ("ways=7", "'ways' is 7"), ("ways=4&alphabet=Beta", "alphabet 'Beta' has 3 characters"),
+     ("ways=2&shots=0", "'shots' is 0"), ("ways=2&shots=20", "'shots' is 20; .* 1 to 19"),
+     ("alphabet=Bet", "unknown alphabet 'Bet'; did you mean 'Beta'"),
+     ("shots=few", "'shots' is 'few'; pass a whole number")],
+)  # fmt: skip
+def test_omniglot_refuses(options, told, folder, unchecked):
+    characters(folder)
+    with pytest.raises(UserError, match=told):
+        tasks.load(f"omniglot?{options}")
+
+
 def test_the_real_digits(data_root, monkeypatch):
     monkeypatch.setenv("REPROGRAM_DATA", str(data_root))
     start = time.perf_counter()
@@ -193,3 +295,16 @@ def test_the_real_photographs(data_root, monkeypatch):
     task = tasks.load("cifar10")
     assert task.spec.classes == CLASSES and len(task.test) >= 2000
     assert task.spec.input.mean == pytest.approx(0.473, abs=0.01)  # of the published training set
+
+
+def test_the_real_small_sets(data_root, monkeypatch):
+    monkeypatch.setenv("REPROGRAM_DATA", str(data_root))
+    fraud = tasks.load("fraud")
+    assert [len(s) for s in (fraud.train, fraud.validation, fraud.test)] == [1090, 272, 341]
+    total = sum(int((s.targets == 1).sum()) for s in (fraud.train, fraud.validation, fraud.test))
+    assert total == 473  # of 492, without the repeated rows
+    xray = tasks.load("pneumonia")
+    assert (len(xray.validation), len(xray.test)) == (524, 624)
+    assert sum(xray.spec.counts) == 4698  # of 4,708; ten also stand in validation or test
+    greek = tasks.load("omniglot?ways=24&shots=5&alphabet=Greek")
+    assert len(greek.train) == 120 and len(greek.test) == 360

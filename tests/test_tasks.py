@@ -146,6 +146,30 @@ def test_limit_is_stratified(n):
     assert task.limit(10_000) is task
 
 
+def test_classes_in_the_order_given():
+    inputs, labels = series(60)
+    task = make_task("t", "series", (inputs, labels), classes=("2", "0", "1"))
+    plain = make_task("t", "series", (inputs, labels))
+    assert task.spec.classes == ("2", "0", "1")
+    for named in (task, plain):
+        for i, row in enumerate(named.test.rows):
+            target = named.spec.classes[named.test.targets[i]]
+            assert target == labels[int(row[6:-1])]
+    with pytest.raises(UserError, match="label '2', which no training row has; known: 0, 1"):
+        make_task("t", "series", (inputs, labels), classes=("0", "1"))
+    with pytest.raises(UserError, match="class '3' has no training sample"):
+        make_task("t", "series", (inputs, labels), classes=("0", "1", "2", "3"))
+
+
+def test_one_shot():
+    """A class may have one training sample where nothing is cut."""
+    samples = (torch.eye(3), ["a", "b", "c"])
+    task = make_task("t", "series", samples, test=(-torch.eye(3), "abc"), validation_share=0)
+    assert len(task.train) == 3 and task.validation is None
+    with pytest.raises(UserError, match=r"'a' has one training sample.*at least 2 are needed"):
+        make_task("t", "series", samples, test=(-torch.eye(3), "abc"))
+
+
 def test_limit_below_the_classes():
     with pytest.raises(UserError, match=r"'limit' is 2; .* has 3 classes"):
         make_task("t", "series", series(100)).limit(2)

@@ -14,9 +14,12 @@ from reprogram.tasks.build import Samples, make_task
 from reprogram.tasks.cifar10 import load_cifar10
 from reprogram.tasks.counting import load_counting
 from reprogram.tasks.digits import load_digits
+from reprogram.tasks.fraud import load_fraud
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
+from reprogram.tasks.omniglot import load_omniglot
 from reprogram.tasks.options import GENERAL, check_options, joined, split_name
+from reprogram.tasks.pneumonia import load_pneumonia
 from reprogram.tasks.ucr import load_ucr
 from reprogram.tasks.user import KINDS, Reading, load_file, read
 from reprogram.types import UserError, nearest
@@ -33,6 +36,12 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
             load_cifar10,
             "photographs, 32x32 pixels in colour, 10 classes, published split",
         ),
+        "pneumonia": (load_pneumonia, "chest X-rays, 28x28 pixels, normal or pneumonia (MedMNIST)"),
+        "omniglot": (
+            load_omniglot,
+            "few-shot characters, as omniglot?ways=20&shots=5&alphabet=Greek",
+        ),
+        "fraud": (load_fraud, "card transactions, a table of 30 columns, normal or fraud"),
         "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
     }
 )
@@ -104,7 +113,10 @@ __all__ = [
     "load_counting",
     "load_digits",
     "load_file",
+    "load_fraud",
     "load_mnist",
+    "load_omniglot",
+    "load_pneumonia",
     "load_ucr",
     "make_task",
     "metrics",

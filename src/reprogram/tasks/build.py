@@ -52,13 +52,15 @@ def make_task(
     *,
     validation: Samples | tuple[Any, ...] | None = None,
     test: Samples | tuple[Any, ...] | None = None,
+    classes: Sequence[str] | None = None,
     seed: int = 0,
     test_share: float = 0.2,
     validation_share: float = 0.2,
 ) -> Task:
     """Make a task of samples and labels.
 
-    Classes are the labels met in training, sorted (as numbers if all are numbers). Published
+    Classes are the labels met in training, sorted (as numbers if all are numbers), unless they are
+    given. Published
     splits are kept; a training row equal to a row of another split is dropped, and rows that are
     equal to one another stay on one side of every cut. Without ``test``, a seeded stratified share
     is cut for it; without ``validation``, another one from what is left, unless it would hold
@@ -72,14 +74,16 @@ def make_task(
             (n, columns).
         validation: The same, if published.
         test: The same, if published.
+        classes: Names of the classes in order, where sorting would not do.
         seed: Of the cuts.
         test_share: Share of the rows cut for test.
-        validation_share: Share of what is left, cut for validation.
+        validation_share: Share of what is left, cut for validation; with 0 and a published test, a
+            class may have a single training sample.
 
     Raises:
         UserError: if there are no rows, values that are not finite, fewer than two classes, a
-            class with a single sample, shapes that differ between splits, or a label that no
-            training row has.
+            class with a single sample, shapes that differ between splits, or a label that is no
+            class.
 
     Example:
         >>> task = make_task("waves", "series", (torch.randn(200, 16), ["a", "b"] * 100))
@@ -94,9 +98,9 @@ def make_task(
         if samples is not None
     }
     labels = {part: _names(samples, part, name) for part, samples in parts.items()}
-    classes = _classes(labels["train"], name)
+    names = _classes(labels["train"], name) if classes is None else tuple(classes)
     splits = {
-        part: _split(samples, labels[part], classes, kind, part, name)
+        part: _split(samples, labels[part], names, kind, part, name)
         for part, samples in parts.items()
     }
     shapes = {part: tuple(split.inputs.shape[1:]) for part, split in splits.items()}
@@ -105,7 +109,7 @@ def make_task(
             raise UserError(f"task {name!r}: {part} samples have shape {shape}, train samples "
                             f"{shapes['train']}; make them equal")  # fmt: skip
     notes = _drop_leaks(splits)
-    _check_counts(splits["train"], classes, name)
+    _check_counts(splits["train"], names, name, 1 if test and not validation_share else 2)
     if "test" not in splits:
         splits["train"], splits["test"] = cut(splits["train"], test_share, seed)
         notes.append(f"test: {len(splits['test'])} rows cut from the data, stratified, seed {seed}")
@@ -116,7 +120,7 @@ def make_task(
         else:
             notes.append(f"validation: a cut would hold fewer than {VALIDATION_ROWS} rows; "
                          "choices are made by folds of train")  # fmt: skip
-    spec = specification(name, kind, classes, splits["train"])
+    spec = specification(name, kind, names, splits["train"])
     return Task(
         spec, splits["train"], splits.get("validation"), splits["test"] or None, tuple(notes)
     )
@@ -243,9 +247,9 @@ def _drop_leaks(splits: dict[str, Split]) -> list[str]:
     return notes
 
 
-def _check_counts(train: Split, classes: tuple[str, ...], name: str) -> None:
+def _check_counts(train: Split, classes: tuple[str, ...], name: str, least: int) -> None:
     counts = Counter(train.targets[train.weights > 0].tolist())
-    few = [c for i, c in enumerate(classes) if counts[i] < 2]
+    few = [c for i, c in enumerate(classes) if counts[i] < least]
     if not few:
         return
     count = counts[classes.index(few[0])]
@@ -256,5 +260,6 @@ def _check_counts(train: Split, classes: tuple[str, ...], name: str) -> None:
         if len(few) > 10 and 2 * len(few) > len(classes)
         else "add samples, or remove or merge the class"
     )
+    needed = "1 is" if least == 1 else f"{least} are"
     raise UserError(f"task {name!r}: class {few[0]!r} has {has}{more}, "
-                    f"at least 2 are needed; {advice}")  # fmt: skip
+                    f"at least {needed} needed; {advice}")  # fmt: skip
