@@ -1,4 +1,4 @@
-"""Weights into networks: the library's own, and the public attention RNN from its Keras file."""
+"""Weights into networks: from Keras files, from files of torch, from the library's own."""
 
 from __future__ import annotations
 
@@ -93,6 +93,27 @@ def convert_attention_rnn(arrays: Mapping[str, np.ndarray]) -> AttentionRNN:
             )
             take(f"{ours}.bias_ih_{suffix}", f"{group}/{group}/{cell}", "bias")
     return fill(AttentionRNN(classes=len(state["out.bias"])), state)
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that ``torch.save`` wrote, by name; nothing in it is executed.
+
+    A training checkpoint's ``state_dict`` is taken out of it, and the ``module.`` in front of the
+    names that a parallel wrapper left.
+
+    Raises:
+        UserError: if the file is damaged or holds anything but tensors by name.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = state.get("state_dict", state)
+        tensors = {name.removeprefix("module."): value for name, value in state.items()}
+    except Exception as error:  # a damaged archive fails in many ways
+        raise UserError(f"file {path} holds no weights of torch ({type(error).__name__}); delete "
+                        "it, and it is downloaded again") from error  # fmt: skip
+    if not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise UserError(f"file {path} holds more than tensors by name; give a state_dict")
+    return tensors
 
 
 def fill(network: Network, state: Mapping[str, Tensor]) -> Network:

@@ -17,10 +17,11 @@ from reprogram.files import find_file
 from reprogram.sources.attention_rnn import AttentionRNN, attention_rnn_source
 from reprogram.sources.base import Source
 from reprogram.sources.images import image_source
+from reprogram.sources.lenet import LeNet
 from reprogram.sources.mobilenet import mobilenet_source
 from reprogram.sources.residual import ResidualNetwork
 from reprogram.sources.tflite import read_tflite
-from reprogram.sources.weights import convert_attention_rnn, fill, read_keras
+from reprogram.sources.weights import convert_attention_rnn, fill, read_keras, read_torch
 from reprogram.types import nearest
 
 
@@ -87,7 +88,41 @@ MOBILENETS = {
         "7aad0c74c5e3c06e5eb3c827e13304fdd68a83da6087d92ee169c24ff9fd4776",
     ),
 }
-"""Width multiplier and side of the images, quantised by Google, Apache-2.0."""
+"""By version, width and side of the images: quantised by Google, Apache-2.0."""
+
+_akamaster = partial(
+    Published, "akamaster/pytorch_resnet_cifar10/d5489e8995e81e91ce6b1d69dcc98ad579b0b153"
+)
+RESNETS = {
+    20: _akamaster(
+        "pretrained_models/resnet20-12fca82f.th",
+        "weights_cifar10",
+        "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8",
+    ),
+    32: _akamaster(
+        "pretrained_models/resnet32-d509ac18.th",
+        "weights_cifar10",
+        "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850",
+    ),
+    56: _akamaster(
+        "pretrained_models/resnet56-4bfd9763.th",
+        "weights_cifar10",
+        "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367",
+    ),
+}
+"""By depth, BSD-2-Clause."""
+CIFAR10_NAMES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+PUBLIC_LENET = Published(
+    "icaros-usc/pyribs/cac4d9d541f84f3004d7222c79d7f3646b3fa901",
+    "tutorials/mnist/mnist_classifier.pth",
+    "weights_mnist",
+    "8f6d655a87edec3d48defbd24515cc99825e07eccd07a2bea3bdec8655e89a29",
+)
+"""Of the tutorials of pyribs, MIT."""
 
 
 def load(name: str) -> Source:
@@ -139,6 +174,22 @@ def _mobilenet(version: str) -> Source:
     return mobilenet_source(graph, names, uri=f"zoo:imagenet-mobilenet-{version}")
 
 
+def _resnet(depth: int) -> Source:
+    network = fill(ResidualNetwork(depth=depth), read_torch(RESNETS[depth].find()))
+    return image_source(
+        network, CIFAR10_NAMES, shape=(3, 32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD,
+        uri=f"zoo:cifar10-resnet{depth}",
+    )  # fmt: skip
+
+
+def _lenet() -> Source:
+    network = fill(LeNet(), read_torch(PUBLIC_LENET.find()))
+    return image_source(
+        network, tuple("0123456789"), shape=(1, 28, 28), mean=(0.1307,), std=(0.3081,),
+        uri="zoo:mnist-lenet",
+    )  # fmt: skip
+
+
 def _embedded(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Settings and weights of a model that ships with the library, in full precision."""
     folder = files("reprogram") / "zoo"
@@ -149,6 +200,18 @@ def _embedded(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
+    "cifar10-resnet20": (
+        partial(_resnet, 20),
+        "32 x 32 colour images, 10 classes: ResNet-20 (download, 1.1 MB)",
+    ),
+    "cifar10-resnet32": (
+        partial(_resnet, 32),
+        "32 x 32 colour images, 10 classes: ResNet-32 (download, 1.9 MB)",
+    ),
+    "cifar10-resnet56": (
+        partial(_resnet, 56),
+        "32 x 32 colour images, 10 classes: ResNet-56 (download, 3.5 MB)",
+    ),
     "imagenet-mobilenet-v1-0.25-128": (
         partial(_mobilenet, "v1-0.25-128"),
         "128 x 128 photographs, 1001 classes: MobileNet, quarter width (download, 0.5 MB)",
@@ -168,6 +231,10 @@ SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
     "images": (
         _images,
         "32 x 32 colour images, 10 classes: residual network of 20 layers (embedded)",
+    ),
+    "mnist-lenet": (
+        _lenet,
+        "28 x 28 grey digits, 10 classes: LeNet (download, 0.2 MB)",
     ),
     "speech-commands": (
         _speech_commands,
