@@ -4,17 +4,28 @@ The list ``__all__`` is the registry: a saved program may name these and what ot
 announce under the entry point group ``reprogram.transformations``, and nothing else.
 """
 
+from reprogram.transformations.augment import Crop, Flip
 from reprogram.transformations.base import Compose, Transformation
-from reprogram.transformations.image import Frame, Overlay, Resize
+from reprogram.transformations.frame import Frame, ScaledFrame
+from reprogram.transformations.image import Channels, Resize
+from reprogram.transformations.mask import SampleMask
+from reprogram.transformations.overlay import Overlay
 from reprogram.transformations.series import ModulateSeries, PadSeries, SeriesToFeatures
+from reprogram.transformations.table import TableOverlay
 
 __all__ = [
+    "Channels",
     "Compose",
+    "Crop",
+    "Flip",
     "Frame",
     "ModulateSeries",
     "Overlay",
     "PadSeries",
     "Resize",
+    "SampleMask",
+    "ScaledFrame",
     "SeriesToFeatures",
+    "TableOverlay",
     "Transformation",
 ]

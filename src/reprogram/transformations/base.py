@@ -21,7 +21,13 @@ class Transformation(nn.Module):
 
     Parameters and persistent buffers are the program and are saved; a table that :meth:`bind` makes
     anew belongs into a buffer with ``persistent=False``.
+
+    Attributes:
+        random: Whether :meth:`forward` draws anew at each step of training: such a part is never
+            run once for all, though it has no parameters.
     """
+
+    random: bool = False
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Learn the shapes, create the parameters; called at fit and again at load.
@@ -38,6 +44,10 @@ class Transformation(nn.Module):
     def advance(self, step: int, steps: int) -> None:
         """Called after each step: annealing, projection."""
         del step, steps
+
+    def picture(self) -> Tensor | None:
+        """What was trained as an image (channels, height, width), in the source's natural units."""
+        return None
 
     def after(self, task: TaskSpec) -> TaskSpec:
         """The task as the next transformation of a :class:`Compose` sees it."""
@@ -66,6 +76,7 @@ class Compose(Transformation):
         if not parts:
             raise UserError("argument 'parts' of Compose is empty; give at least one part")
         self.parts: Sequence[Transformation] = nn.ModuleList(parts)  # pyright: ignore
+        self.random = any(part.random for part in parts)
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Bind each part to the task as the parts before it leave it."""
@@ -73,12 +84,12 @@ class Compose(Transformation):
             part.bind(source, task)
             if i + 1 < len(self.parts):
                 task = part.after(task)
-        # Parts without parameters before the first that has some need to run only once a sample.
-        trains = [any(True for _ in part.parameters()) for part in self.parts]
-        self._once = trains.index(True) if True in trains else len(trains) - 1
+        # Parts before the first that trains or draws need to run only once a sample.
+        moves = [part.random or any(True for _ in part.parameters()) for part in self.parts]
+        self._once = moves.index(True) if True in moves else len(moves) - 1
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Run the leading parts that do not train, and the first trainable part's own."""
+        """Run the leading parts that neither train nor draw, and the next part's own."""
         for part in self.parts[: self._once]:
             x = part(part.prepare(x))
         return self.parts[self._once].prepare(x)
@@ -95,6 +106,10 @@ class Compose(Transformation):
         for part in self.parts:
             task = part.after(task)
         return task
+
+    def picture(self) -> Tensor | None:
+        """The last part's."""
+        return self.parts[-1].picture()
 
     def advance(self, step: int, steps: int) -> None:
         """Advance every part."""

@@ -1,4 +1,4 @@
-"""An image inside or under a trainable pattern."""
+"""What the image transformations share, and the adapters of size and channels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.transformations.base import Transformation, replace_input, require_kinds
-from reprogram.types import SourceLike, TaskSpec, UserError
+from reprogram.types import InputSpec, SourceLike, TaskSpec, UserError
 
 Squash = Literal["tanh", "sigmoid", "clamp"]
+SQUASHES = ("tanh", "sigmoid", "clamp")
 
 
 class Resize(Transformation):
@@ -21,6 +22,9 @@ class Resize(Transformation):
 
     Arguments:
         size: Side of the square result, in pixels.
+
+    Raises:
+        UserError: if the size is not 1 or more.
 
     Example:
         >>> Resize(16)(torch.rand(2, 1, 8, 8)).shape
@@ -40,143 +44,92 @@ class Resize(Transformation):
     def forward(self, prepared: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c size size"]:
         """Interpolate; values stay inside the old range."""
         size = (self.size, self.size)
+        if prepared.shape[2:] == size:
+            return prepared
         return F.interpolate(prepared, size, mode="bilinear", antialias=True, align_corners=False)
 
     def extra_repr(self) -> str:
         return str(self.size)
 
 
-class Frame(Transformation):
-    """The image in the middle of the source's input, and a trainable frame around it.
+class Channels(Transformation):
+    """Any number of channels to the source's by a trainable 1 x 1 convolution.
 
-    ``X_adv = X~ + g(W * M)``: ``X~`` is the image padded to the source's size and ``M`` is 0 on the
-    image. ``W`` is kept for the frame alone.
-
-    References:
-        | Adversarial Reprogramming of Neural Networks (Elsayed, Goodfellow, Sohl-Dickstein, 2019),
-          eq. 1 and 2. https://arxiv.org/abs/1806.11146
-
-    Arguments:
-        squash: How ``W`` is kept inside the source's bounds: ``tanh`` (the paper), ``sigmoid`` or
-            ``clamp``. At ``W = 0`` the frame is the middle of the bounds.
+    It starts as repetition (fewer channels than the source has) or as the mean of every
+    ``channels``-th one (more), the identity at equal counts; the result is clipped to the task's
+    bounds. Grey and colour need no ``Channels``: patterns adapt them without parameters.
 
     Example:
         >>> from reprogram.sources import CallableSource
         >>> from reprogram.types import InputSpec, OutputSpec, TaskSpec
         >>> source = CallableSource(
-        ...     len, InputSpec("image", (3, 32, 32), 0, 1), OutputSpec("classes", (10,)))
-        >>> frame = Frame()
-        >>> frame.bind(source, TaskSpec("toy", InputSpec("image", (1, 16, 16), 0, 1), ("a", "b")))
-        >>> frame(frame.prepare(torch.rand(2, 1, 16, 16))).shape
-        torch.Size([2, 3, 32, 32])
-        >>> frame.pattern.numel() == 3 * (32 * 32 - 16 * 16)
+        ...     len, InputSpec("image", (3, 8, 8), 0, 1), OutputSpec("classes", (10,)))
+        >>> part = Channels()
+        >>> part.bind(source, TaskSpec("toy", InputSpec("image", (6, 8, 8), 0, 1), ("a", "b")))
+        >>> x = torch.rand(2, 6, 8, 8)
+        >>> torch.allclose(part(x), (x[:, :3] + x[:, 3:]) / 2)
         True
     """
 
-    at: Tensor
-
-    def __init__(self, *, squash: Squash = "tanh") -> None:
-        super().__init__()
-        _check_squash(squash)
-        self.squash: Squash = squash
-
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
-        """Lay the frame out.
+        """Create the convolution.
 
         Raises:
-            UserError: if the image leaves no room for a frame.
+            UserError: if task or source is not of images.
         """
         require_kinds(self, source, "image", task, "image")
-        (_, height, width), self.shape = task.input.shape, source.input.shape
-        channels, outer_height, outer_width = self.shape
-        if height > outer_height or width > outer_width or (height, width) == self.shape[1:]:
-            raise UserError(
-                f"image of {height}x{width} pixels leaves no frame in the source's input of "
-                f"{outer_height}x{outer_width}; put Resize before Frame (--set size=...)"
-            )
-        top, left = (outer_height - height) // 2, (outer_width - width) // 2
-        bottom, right = outer_height - height - top, outer_width - width - left
-        self.padding = (left, right, top, bottom)
-        mask = F.pad(torch.zeros(channels, height, width), self.padding, value=1.0)
-        self.register_buffer("at", mask.reshape(-1).nonzero()[:, 0], persistent=False)
-        self.pattern = nn.Parameter(torch.zeros(len(self.at)))
-        self.bounds, self.given = _finite_bounds(self, source), _task_bounds(task)
+        given, wanted = task.input.shape[0], source.input.shape[0]
+        turn = min(given, wanted)
+        same = torch.arange(wanted)[:, None] % turn == torch.arange(given) % turn
+        same = same / same.sum(1, keepdim=True)  # (wanted, given), rows sum to 1
+        self.weight = nn.Parameter(same[:, :, None, None])
+        self.bias = nn.Parameter(torch.zeros(wanted))
+        self.bounds = task.input.lower, task.input.upper
 
-    def prepare(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch channels H W"]:
-        """X~: channels and range as the source wants them, zeros around."""
-        return F.pad(_onto(as_channels(x, self.shape[0]), self.given, self.bounds), self.padding)
+    def after(self, task: TaskSpec) -> TaskSpec:
+        """The task with as many channels as the source."""
+        return replace_input(task, shape=(len(self.bias), *task.input.shape[1:]))
 
-    def picture(self) -> Float[Tensor, "channels H W"]:
-        """The frame in the source's natural units, zero where the image goes."""
-        value = _middle(self.bounds) + _half(self.bounds) * squash(self.squash, self.pattern)
-        canvas = value.new_zeros(math.prod(self.shape))
-        return canvas.index_put((self.at,), value).reshape(self.shape)
-
-    def forward(
-        self, prepared: Float[Tensor, "batch channels H W"]
-    ) -> Float[Tensor, "batch channels H W"]:
-        """X~ + g(W * M)  (eq. 2), inside the source's bounds."""
-        return prepared + self.picture()
-
-    def extra_repr(self) -> str:
-        return "" if self.squash == "tanh" else f"squash={self.squash!r}"
+    def forward(self, prepared: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch d h w"]:
+        """Mix the channels; a value stays inside the task's bounds."""
+        return F.conv2d(prepared, self.weight, self.bias).clamp(*self.bounds)
 
 
-class Overlay(Transformation):
-    """A trainable pattern added over the whole image; the sum is clipped to the source's bounds.
+class ImageTransformation(Transformation):
+    """A part that writes an image input: channels, range and bounds are the source's.
 
-    Arguments:
-        strength: Largest change of a pixel, as a share of half the source's range, in (0, 1].
-        squash: How the pattern is kept below the strength: ``tanh``, ``sigmoid`` or ``clamp``.
-
-    References:
-        | Exploring Visual Prompts for Adapting Large-Scale Models (Bahng, Jahanian,
-          Sankaranarayanan, Isola, 2022). https://arxiv.org/abs/2203.17274
-
-    Example:
-        >>> Overlay(strength=0.5)
-        Overlay(strength=0.5, squash='tanh')
+    :meth:`prepare` keeps a grey image at one channel: what is cached stays small, and adding a
+    pattern of the source's channels repeats it for nothing.
     """
 
-    def __init__(self, *, strength: float = 1.0, squash: Squash = "tanh") -> None:
-        super().__init__()
-        _check_squash(squash)
-        if not 0 < strength <= 1:
-            raise UserError(f"argument 'strength' is {strength}; give a share in (0, 1]")
-        self.strength = strength
-        self.squash: Squash = squash
+    shape: tuple[int, ...]
+    bounds: tuple[float, float]
+    units: tuple[float, float]
 
-    def bind(self, source: SourceLike, task: TaskSpec) -> None:
-        """Create the pattern.
+    def meet(self, source: SourceLike, task: TaskSpec, *, bounded: bool = True) -> None:
+        """Learn the source's shape and bounds, and how the task's units become its own.
 
         Raises:
-            UserError: if the image does not have the source's size.
+            UserError: if kinds or channels do not fit, or a bound that is needed is infinite.
         """
         require_kinds(self, source, "image", task, "image")
-        if task.input.shape[1:] != source.input.shape[1:]:
-            raise UserError(
-                f"image of {task.input.shape[1]}x{task.input.shape[2]} pixels under a pattern of "
-                f"{source.input.shape[1]}x{source.input.shape[2]}; put Resize before Overlay"
-            )
-        self.pattern = nn.Parameter(torch.zeros(source.input.shape))
-        self.bounds, self.given = _finite_bounds(self, source), _task_bounds(task)
+        self.shape = source.input.shape
+        check_channels(task.input.shape[0], self.shape[0])
+        self.bounds = source.input.lower, source.input.upper
+        if bounded:
+            finite_bounds(self, source)
+        self.units = units(task, source.input)
 
-    def prepare(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch channels h w"]:
-        """Channels and range as the source wants them."""
-        return _onto(as_channels(x, self.pattern.shape[0]), self.given, self.bounds)
+    def prepare(self, x: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch d h w"]:
+        """The image in the source's natural units, of the source's channels or grey."""
+        if self.shape[0] == 1:
+            x = as_channels(x, 1)
+        scale, shift = self.units
+        return x if self.units == (1.0, 0.0) else x * scale + shift
 
-    def picture(self) -> Float[Tensor, "channels H W"]:
-        """What is added, in the source's natural units."""
-        return self.strength * _half(self.bounds) * squash(self.squash, self.pattern)
-
-    def forward(
-        self, prepared: Float[Tensor, "batch channels H W"]
-    ) -> Float[Tensor, "batch channels H W"]:
-        """The image plus the pattern, clipped."""
-        return (prepared + self.picture()).clamp(*self.bounds)
-
-    def extra_repr(self) -> str:
-        return f"strength={self.strength}, squash={self.squash!r}"
+    def within(self, squash_: Squash, w: Tensor) -> Tensor:
+        """R -> the source's bounds; 0 is their middle."""
+        return _middle(self.bounds) + half(self.bounds) * squash(squash_, w)
 
 
 def squash(kind: Squash, w: Tensor) -> Tensor:
@@ -199,23 +152,42 @@ def as_channels(x: Float[Tensor, "batch c h w"], channels: int) -> Float[Tensor,
     Raises:
         UserError: for any other pair.
     """
+    check_channels(x.shape[1], channels)
     if x.shape[1] == channels:
         return x
-    if x.shape[1] == 1:
-        return x.expand(-1, channels, -1, -1)
-    if channels == 1:
-        return x.mean(1, keepdim=True)
-    raise UserError(
-        f"images of {x.shape[1]} channels for a source of {channels}; give 1 or {channels}"
-    )
+    return x.expand(-1, channels, -1, -1) if x.shape[1] == 1 else x.mean(1, keepdim=True)
 
 
-def _check_squash(kind: str) -> None:
-    if kind not in ("tanh", "sigmoid", "clamp"):
-        raise UserError(f"argument 'squash' is {kind!r}; give 'tanh', 'sigmoid' or 'clamp'")
+def check_channels(given: int, wanted: int) -> None:
+    """Equal counts fit, and grey fits colour either way.
+
+    Raises:
+        UserError: for any other pair.
+    """
+    if given != wanted and 1 not in (given, wanted):
+        raise UserError(
+            f"images of {given} channels for a source of {wanted}; give 1 or {wanted}, or put "
+            "Channels before"
+        )
 
 
-def _finite_bounds(part: nn.Module, source: SourceLike) -> tuple[float, float]:
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """One of a few words.
+
+    Raises:
+        UserError: naming the argument and the words.
+    """
+    if value not in choices:
+        *most, last = map(repr, choices)
+        raise UserError(f"argument {argument!r} is {value!r}; give {', '.join(most)} or {last}")
+
+
+def finite_bounds(part: nn.Module, source: SourceLike) -> tuple[float, float]:
+    """The bounds of the source's door.
+
+    Raises:
+        UserError: if one is infinite.
+    """
     bounds = source.input.lower, source.input.upper
     if not all(map(math.isfinite, bounds)):
         raise UserError(
@@ -225,23 +197,52 @@ def _finite_bounds(part: nn.Module, source: SourceLike) -> tuple[float, float]:
     return bounds
 
 
-def _task_bounds(task: TaskSpec) -> tuple[float, float]:
-    bounds = task.input.lower, task.input.upper
+def units(task: TaskSpec, door: InputSpec) -> tuple[float, float]:
+    """``scale, shift`` of the source's natural units in those of the task.
+
+    Bounds go onto bounds. A door without bounds lies behind a normalisation: the task's mean and
+    deviation go onto the door's.
+
+    Raises:
+        UserError: if the door has bounds and the task has none.
+
+    Example:
+        >>> door = InputSpec("image", (3, 8, 8), -1, 1)
+        >>> units(TaskSpec("toy", InputSpec("image", (3, 8, 8), 0, 1), ("a", "b")), door)
+        (2.0, -1.0)
+    """
+    given, bounds = (task.input.lower, task.input.upper), (door.lower, door.upper)
     if not all(map(math.isfinite, bounds)):
+        scale = door.std / (task.input.std or 1.0)
+        return scale, door.mean - scale * task.input.mean
+    if not all(map(math.isfinite, given)):
         raise UserError(f"images of {task.name} have no finite bounds; give lower and upper")
-    return bounds
-
-
-def _onto(x: Tensor, given: tuple[float, float], bounds: tuple[float, float]) -> Tensor:
-    """Natural units of the task -> those of the source."""
     if given == bounds:
-        return x
-    return _middle(bounds) + (x - _middle(given)) * (_half(bounds) / _half(given))
+        return 1.0, 0.0
+    scale = half(bounds) / half(given)
+    return scale, _middle(bounds) - scale * _middle(given)
+
+
+def spread(
+    values: Float[Tensor, " places"], at: Int[Tensor, " places"], shape: tuple[int, ...]
+) -> Tensor:
+    """The values at their places of a canvas of zeros."""
+    canvas = values.new_zeros(math.prod(shape))
+    return canvas.index_put((at,), values).reshape(shape)
+
+
+def around(shape: tuple[int, ...], padding: tuple[int, int, int, int]) -> Int[Tensor, " places"]:
+    """Places of (channels, height, width) in a border of ``left, right, top, bottom`` pixels."""
+    left, right, top, bottom = padding
+    channels, height, width = shape
+    inside = torch.zeros(channels, height - top - bottom, width - left - right)
+    return F.pad(inside, padding, value=1.0).reshape(-1).nonzero()[:, 0]
+
+
+def half(bounds: tuple[float, float]) -> float:
+    """Half the range."""
+    return (bounds[1] - bounds[0]) / 2
 
 
 def _middle(bounds: tuple[float, float]) -> float:
     return (bounds[0] + bounds[1]) / 2
-
-
-def _half(bounds: tuple[float, float]) -> float:
-    return (bounds[1] - bounds[0]) / 2
