@@ -39,18 +39,44 @@ def roc_auc(scores: Tensor, targets: Tensor) -> float | None:
     return sum(areas) / len(areas) if areas else None
 
 
+def pr_auc(scores: Tensor, targets: Tensor) -> float | None:
+    """Average precision of class 1, of two classes: precision weighted by the recall it adds, equal
+    scores counting as one threshold. ``None`` where class 1 does not occur."""
+    if scores.shape[1] != 2 or not (targets == 1).any():
+        return None
+    score, order = (scores[:, 1] - scores[:, 0]).sort(descending=True)
+    hits = (targets[order] == 1).double().cumsum(0)  # (n,), true positives down to here
+    last = torch.ones_like(score, dtype=torch.bool)
+    last[:-1] = score[:-1] != score[1:]  # of each threshold
+    found = hits[last]
+    precision = found / (last.nonzero()[:, 0] + 1)
+    gained = found.diff(prepend=found.new_zeros(1)) / found[-1]
+    return float((gained * precision).sum())
+
+
+def f1(scores: Tensor, targets: Tensor) -> float | None:
+    """F1 of class 1, of two classes. ``None`` where it neither occurs nor is predicted."""
+    if scores.shape[1] != 2:
+        return None
+    hits, actual, predicted = _counts(scores, targets)
+    either = float(actual[1] + predicted[1])
+    return float(2 * hits[1]) / either if either else None
+
+
 METRICS: dict[str, Callable[[Tensor, Tensor], float | None]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "macro_f1": macro_f1,
     "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
+    "f1": f1,
 }
 
 
 def metrics(
     scores: Float[Tensor, "n classes"], targets: Int[Tensor, " n"], weights: Float[Tensor, " n"]
 ) -> dict[str, float]:
-    """Every metric that applies, as a fraction.
+    """Every metric that applies, as a fraction; PR-AUC and F1 of the second class of two.
 
     Arguments:
         scores: Log-scores or probabilities of the target classes.
@@ -59,8 +85,9 @@ def metrics(
 
     Example:
         >>> scores = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.5, 0.0], [9.0, 9.0]])
-        >>> metrics(scores, torch.tensor([0, 1, 1, 0]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
-        {'accuracy': 0.66..., 'balanced_accuracy': 0.75, 'macro_f1': 0.66..., 'roc_auc': 1.0}
+        >>> found = metrics(scores, torch.tensor([0, 1, 1, 0]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
+        >>> print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        accuracy 0.67, balanced_accuracy 0.75, macro_f1 0.67, roc_auc 1.00, pr_auc 1.00, f1 0.67
     """
     kept = weights > 0
     if not kept.any():
