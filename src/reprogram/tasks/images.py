@@ -65,8 +65,9 @@ class ImageFiles:
 def decode(path: Path, channels: int, size: tuple[int, int]) -> Tensor:
     """One image as pixels (channels, height, width) uint8.
 
-    Transparent images are laid on white, an animation gives its first frame, 16-bit values are
-    divided by 257, and the camera's orientation is applied.
+    Palettes and inks (CMYK) become their colours, transparent images are laid on white, an
+    animation gives its first frame, 16-bit values are divided by 257 (of colour: by 256), and the
+    camera's orientation is applied.
 
     Raises:
         UserError: if the file is no image, is cut off, or holds other than 8- or 16-bit values.
@@ -84,7 +85,7 @@ def to_pixels(image: Any, channels: int, size: tuple[int, int], where: str) -> T
     """
     from PIL import Image, ImageOps
 
-    if image.mode == "F" or (image.mode == "I" and _range(image)[1] > 65535):
+    if image.mode == "F" or (image.mode == "I" and not _sixteen(image)):
         raise UserError(f"image {where} holds {image.mode}-mode values, neither 8 nor 16 bits; "
                         "save it as 8-bit PNG")  # fmt: skip
     image = ImageOps.exif_transpose(image)
@@ -203,9 +204,8 @@ def _opened(path: Path) -> Iterator[Any]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # large images, odd metadata: they are read all the same
+            # large images, odd metadata: they are read all the same
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 yield image
     except UserError:
@@ -213,11 +213,13 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise UserError(f"image {path} is gone; it was there at the start") from None
     except Exception as error:  # every decoder has its own
-        told = "not an image" if type(error).__name__ == "UnidentifiedImageError" else str(error)
+        unknown = type(error).__name__ == "UnidentifiedImageError"
+        told = "not an image" if unknown else " ".join(str(error).split())
         raise UserError(f"file {path} cannot be read as an image ({told}); "
                         "remove or replace it") from error  # fmt: skip
 
 
-def _range(image: Any) -> tuple[float, float]:
+def _sixteen(image: Any) -> bool:
+    """Whether every value fits into 16 bits."""
     values = np.asarray(image)
-    return float(values.min()), float(values.max())
+    return bool(values.min() >= 0 and values.max() <= 65535)
