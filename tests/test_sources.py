@@ -30,7 +30,7 @@ from reprogram.optim import Backprop
 from reprogram.sources import CallableSource, Source, Stage, TorchSource, log_scores
 from reprogram.train import Training, fit
 from reprogram.transformations import PadSeries
-from reprogram.types import InputSpec, OutputSpec, Scores, UserError
+from reprogram.types import InputSpec, OutputSpec, Scores, Tokens, UserError
 
 
 def probabilities_source() -> TorchSource:
@@ -307,6 +307,97 @@ def test_batch_norm_is_estimated_again_in_one_pass(make: Callable[[], TorchSourc
         torch.testing.assert_close(norm.running_mean, x.mean(1), atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(norm.running_var, x.var(1), atol=1e-5, rtol=1e-4)
         assert norm.momentum == 0.1
+
+
+def plain_source(bias: bool = True) -> TorchSource:
+    """A deep network without any normalisation layer, one layer of it met twice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        middle = nn.Conv2d(8, 8, 3, padding=1, bias=bias)
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, bias=bias), nn.ReLU6(), middle, nn.ReLU6(),
+            nn.Conv2d(8, 4, 1, bias=bias), nn.Flatten(), nn.Linear(4 * 9 * 9, CLASSES, bias=bias),
+        )  # fmt: skip
+    for parameter in network.parameters():
+        parameter.data *= 3
+    return TorchSource(network, output_spec(), input=InputSpec("image", (3, 20, 20), 0, 1))
+
+
+def layer_statistics(source: Source, batch: Tensor) -> Tensor:
+    """Mean and standard deviation of what each linear layer and convolution gives."""
+    told: list[Tensor] = []
+    for module in source.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, args, out: told.append(torch.stack((out.mean(), out.std())))
+            )
+    source(batch)
+    return torch.stack(told)  # (layers, 2)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_without_normalisation_every_layer_is_matched(bias: bool) -> None:
+    source = plain_source(bias)
+    batch = inputs(source, 40)
+    prints = [source.randomised(seed, batch).fingerprint() for seed in (1, 1, 2)]
+    assert prints[0] == prints[1] != prints[2]
+    before = source.fingerprint()
+    control = source.randomised(1, batch)
+    assert source.fingerprint() == before
+    own, theirs = layer_statistics(control, batch), layer_statistics(source, batch)
+    torch.testing.assert_close(own[:, 1], theirs[:, 1], rtol=1e-4, atol=1e-5)
+    if bias:
+        torch.testing.assert_close(own[:, 0], theirs[:, 0], rtol=1e-3, atol=1e-4)
+    for mine, other in zip(control.parameters(), source.parameters(), strict=True):
+        assert not torch.allclose(mine, other, atol=1e-3)
+        if mine.ndim > 1:  # a permutation, but for the scale
+            ratio = mine.flatten().sort()[0] / other.flatten().sort()[0]
+            torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-3, atol=0)
+    assert not any(p.requires_grad for p in control.parameters())
+    assert control.randomised(5).fingerprint() == control.randomised(5).fingerprint()
+
+
+def test_a_layer_met_twice_is_matched_once_and_a_silent_one_stays_silent() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.silent = nn.Linear(4, 4), nn.Linear(4, 4)
+            nn.init.zeros_(self.silent.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shared(self.shared(x)) + self.silent(x)
+
+    source = TorchSource(seeded(Twice), OutputSpec("classes", (4,)), input=InputSpec("table", (4,)))
+    control = source.randomised(0)
+    x = inputs(control, 200)
+    assert control(x).isfinite().all()
+    assert not control.chain[0].silent.weight.any()
+
+
+def test_a_network_of_embeddings_gets_tokens_in_its_control() -> None:
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, x: Tokens) -> Tensor:
+            return self.out((x.values * x.mask[..., None]).mean(1))
+
+    class Embed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 6)
+
+        def forward(self, x: Tokens) -> Tokens:
+            return x._replace(values=self.table(x.values))
+
+    stages = [
+        Stage("tokens", InputSpec("tokens", (5,), 0, 8), seeded(Embed)),
+        Stage("embeddings", InputSpec("embeddings", (5, 6)), seeded(Mean)),
+    ]
+    source = TorchSource(stages, OutputSpec("classes", (3,)))
+    for opened in (source, source.door("embeddings")):
+        assert opened.randomised(0).fingerprint() == opened.randomised(0).fingerprint()
 
 
 def test_an_opaque_source_has_no_random_control() -> None:

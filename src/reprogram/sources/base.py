@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprogram.sources.control import noise, permute, rescale
 from reprogram.types import InputSpec, OutputSpec, Scores, Tokens, UserError
 
 
@@ -54,7 +55,7 @@ class Source(nn.Module):
         """A hash of weights and specifications; of the specifications alone for an opaque model."""
         raise NotImplementedError
 
-    def randomised(self, seed: int, batch: Tensor | None = None) -> Source:
+    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> Source:
         """The control: the same architecture knowing nothing."""
         del seed, batch
         raise UserError(f"source {self.uri or 'given'} is opaque: it has no random control")
@@ -178,39 +179,25 @@ class TorchSource(Source):
             digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
-    def randomised(self, seed: int, batch: Tensor | None = None) -> TorchSource:
+    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> TorchSource:
         """The same architecture with every weight tensor permuted in itself.
 
-        Weights keep their distribution and lose what they learned. Batch-norm statistics are
-        re-estimated in one pass over ``batch``, so that the control is as well scaled as the
-        original.
+        Weights keep their distribution and lose what they learned. One pass over ``batch`` leaves
+        the control as well scaled as the original: batch-norm statistics are re-estimated, and in
+        a network without any normalisation layer each linear layer and convolution is rescaled
+        until its output has the original's mean and standard deviation.
 
         Arguments:
             seed: Of the permutations.
-            batch: Source inputs for batch-norm (batch, *input.shape); seeded noise of the door's
+            batch: Source inputs for that pass (batch, *input.shape); seeded noise of the door's
                 shape if absent.
         """
         generator = torch.Generator().manual_seed(seed)
         stages = [Stage(s.name, s.input, copy.deepcopy(s.module)) for s in self.stages]
         for stage in stages:
-            for parameter in stage.module.parameters():
-                order = torch.randperm(parameter.numel(), generator=generator)
-                flat = parameter.detach().reshape(-1)
-                parameter.data = flat[order.to(flat.device)].reshape(parameter.shape)
+            permute(stage.module, generator)
         control = TorchSource(stages, self.output, scores=self.scores)
-        norms = [m for m in control.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        if norms:
-            if batch is None:
-                batch = _noise(self.input, generator)
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum, norm.training = None, True  # None: the plain average
-            with torch.no_grad():
-                control(batch.to(next(control.parameters(), batch).device))
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-            control.train(False)
+        rescale(control, self, noise(self.input, generator) if batch is None else batch)
         return control
 
 
@@ -325,11 +312,3 @@ def _check_classes(indices: Tensor, classes: int) -> None:
 def _specs(source: Source) -> str:
     specs = {"input": source.input.json(), "output": source.output.json(), "scores": source.scores}
     return json.dumps(specs, sort_keys=True)
-
-
-def _noise(spec: InputSpec, generator: torch.Generator) -> Tensor:
-    """64 samples of the door's shape: uniform within finite bounds, else normal."""
-    shape = (64, *spec.shape)
-    if np.isfinite(spec.lower) and np.isfinite(spec.upper):
-        return torch.rand(shape, generator=generator) * (spec.upper - spec.lower) + spec.lower
-    return torch.randn(shape, generator=generator) * spec.std + spec.mean
