@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprogram.mappings import Bayesian, Discriminant, Frequency, Iterative, Semantic
+from reprogram.mappings import Bayesian, Discriminant, Frequency, Iterative, Linear, Semantic
 from reprogram.mappings.counts import assign, count
 from reprogram.mappings.discriminant import discriminant, shrunk
 from reprogram.sources import CallableSource
@@ -229,6 +229,17 @@ def test_the_discriminant_weighs_rows() -> None:
     a.begin_epoch(0, lambda: twice)
     b.begin_epoch(0, lambda: heavy)
     torch.testing.assert_close(a.weight, b.weight)
+
+
+def test_a_linear_map_may_start_at_the_discriminant() -> None:
+    seen = batches(60, 5, 3)
+    closed, trained = bound(Discriminant(), 5, 3), bound(Linear(start="discriminant"), 5, 3)
+    for mapping in (closed, trained):
+        mapping.begin_epoch(0, lambda: seen)
+    torch.testing.assert_close(trained(seen[0][0]), closed(seen[0][0]))
+    before = trained.weight.clone()
+    trained.begin_epoch(1, lambda: pytest.fail("one pass is enough"))
+    assert torch.equal(trained.weight, before)
 
 
 def test_the_moments_are_enough() -> None:

@@ -39,6 +39,29 @@ def test_other_names_are_refused(name: str) -> None:
         parts.make("mappings", name, seed=0)
 
 
+def test_a_part_is_made_of_what_is_written() -> None:
+    made = parts.make("mappings", "ManyToOne(size=2, groups='ordered')", seed=3, size=9)
+    assert (made.size, made.groups, made.seed) == (2, "ordered", 3)
+    assert parts.make("mappings", " Fixed (labels=[4, 1])").labels == [4, 1]
+    again = parts.make("mappings", repr(made))
+    assert parts.describe(again)["arguments"] | {"seed": 3} == parts.describe(made)["arguments"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["Fixed(", "Fixed(1)", "Fixed(labels=open('x'))", "Fixed(**{})", "Fixed()()", "Fixed() or 1",
+     "Fixed(labels=__import__('os'))"],
+)  # fmt: skip
+def test_nothing_else_is_read(written: str) -> None:
+    with pytest.raises(UserError, match="cannot be read; write a name"):
+        parts.make("mappings", written)
+
+
+def test_an_unknown_argument_is_named() -> None:
+    with pytest.raises(UserError, match="unknown argument of Fixed 'label'; did you mean 'labels'"):
+        parts.make("mappings", "Fixed(label='random')")
+
+
 def test_the_nearest_name_is_offered() -> None:
     with pytest.raises(UserError, match="did you mean 'Fixed'"):
         parts.make("mappings", "Fixd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ def known(room: str) -> dict[str, type[nn.Module]]:
 
     Example:
         >>> sorted(known("mappings"))[:3]
-        ['Fixed', 'Linear', 'ManyToOne']
+        ['Bayesian', 'Discriminant', 'Fixed']
     """
     module = ROOMS[room]
     parts = {name: getattr(module, name) for name in module.__all__ if name not in BASES}
@@ -63,19 +64,49 @@ def build(room: str, described: dict[str, Any]) -> Any:
         raise UserError(f"{name} does not take the program's arguments: {error}") from None
 
 
-def make(room: str, name: str, **offered: Any) -> Any:
-    """The part of that name, given those of the offered arguments that it takes.
+def make(room: str, written: str, **offered: Any) -> Any:
+    """The part that is written down, given those of the offered arguments that it takes besides.
+
+    Arguments:
+        room: ``"mappings"`` or ``"transformations"``.
+        written: A public name, or one with arguments, as the part prints itself.
+        offered: Arguments that need not be taken; what is written goes first.
+
+    Raises:
+        UserError: for an unknown name, an argument that is no plain value or that does not fit.
 
     Example:
         >>> make("mappings", "ManyToOne", seed=3, size=2).seed
         3
+        >>> make("mappings", "Fixed(labels='random')", seed=3).labels
+        'random'
     """
+    name, arguments = _call(room, written)
     parts = known(room)
     if name not in parts:
         raise nearest(room.removesuffix("s"), name, parts)
     part = parts[name]
     takes = inspect.signature(part).parameters
-    return part(**{key: value for key, value in offered.items() if key in takes})
+    for key in arguments:
+        if key not in takes:
+            raise nearest(f"argument of {name}", key, takes)
+    return part(**{k: v for k, v in offered.items() if k in takes} | arguments)
+
+
+def _call(room: str, written: str) -> tuple[str, dict[str, Any]]:
+    """``Name(key=value)`` as a name and plain values; nothing is run."""
+    name, paren, rest = written.partition("(")
+    if not paren:
+        return written, {}
+    try:
+        tree = ast.parse(f"part({rest.strip()}", mode="eval").body
+        assert isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args
+        assert all(k.arg for k in tree.keywords)  # no **
+        return name.strip(), {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+    except (SyntaxError, AssertionError, ValueError):
+        kind = room.removesuffix("s")
+        raise UserError(f"{kind} {written!r} cannot be read; write a name, or a name with plain "
+                        "arguments, such as Name(size=2)") from None  # fmt: skip
 
 
 def _plain(value: Any) -> Any:

@@ -222,14 +222,15 @@ class _Loop:
                       if k.startswith("validation_")} if self.history else {}  # fmt: skip
         return Progress(self.step, self.steps, epoch + 1, training.epochs, loss, validation)
 
-    @torch.no_grad()
     def _one_pass(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Outputs of the whole training split under the program as it is: a query a sample."""
         self.model.eval()
         for index in torch.arange(len(self.train)).split(self._eval_batch):
             x, target, weight = self.train.batch(index)
             self.queries += len(index)
-            yield self.model.source(self.training.transformation(x)), target, weight
+            with torch.no_grad():
+                output = self.model.source(self.training.transformation(x))
+            yield output, target, weight
 
     def _end_epoch(self, epoch: int) -> None:
         row = {"epoch": epoch + 1, "loss": self.loss_sum / self.per_epoch}

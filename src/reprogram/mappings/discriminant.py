@@ -4,11 +4,50 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.mappings.base import Mapping, OnePass, count_classes
 from reprogram.types import SourceLike, TaskSpec
+
+
+class Moments(nn.Module):
+    """Streaming sums of outputs in double precision: O(S (S + T)) numbers, whatever the data.
+
+    Arguments:
+        classes: Source classes.
+        targets: Target classes.
+    """
+
+    number: Float[Tensor, " targets"]
+    total: Float[Tensor, "targets classes"]
+    square: Float[Tensor, "classes classes"]
+
+    def __init__(self, classes: int, targets: int) -> None:
+        super().__init__()
+        shapes = {"number": (targets,), "total": (targets, classes), "square": (classes, classes)}
+        for name, shape in shapes.items():
+            sums = torch.zeros(shape, dtype=torch.float64)
+            self.register_buffer(name, sums, persistent=False)
+
+    def add(
+        self,
+        output: Float[Tensor, "batch classes"],
+        target: Int[Tensor, " batch"],
+        weight: Float[Tensor, " batch"],
+    ) -> None:
+        """Count a batch."""
+        z, w = centred(output.double()), weight.double()[:, None]
+        self.number.index_add_(0, target, w[:, 0])
+        self.total.index_add_(0, target, w * z)
+        self.square += (w * z).T @ z
+
+    def solve(self) -> tuple[Float[Tensor, "targets classes"], Float[Tensor, " targets"]]:
+        """The discriminant's weights and bias; the sums start anew."""
+        solved = discriminant(self.number, self.total, self.square)
+        for sums in self.buffers():
+            sums.zero_()
+        return solved
 
 
 class Discriminant(Mapping):
@@ -38,23 +77,13 @@ class Discriminant(Mapping):
 
     weight: Float[Tensor, "targets classes"]
     bias: Float[Tensor, " targets"]
-    number: Float[Tensor, " targets"]
-    total: Float[Tensor, "targets classes"]
-    square: Float[Tensor, "classes classes"]
-
-    def __init__(self) -> None:
-        super().__init__()
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Lay the map out; until outputs are met, every target class is as likely."""
-        self.sizes = count_classes(self, source, task)
-        classes, targets = self.sizes
+        classes, targets = count_classes(self, source, task)
         self.register_buffer("weight", torch.zeros(targets, classes))
         self.register_buffer("bias", torch.zeros(targets))
-        names = {"number": (targets,), "total": (targets, classes), "square": (classes, classes)}
-        for name, shape in names.items():
-            sums = torch.zeros(shape, dtype=torch.float64)
-            self.register_buffer(name, sums, persistent=False)
+        self.moments = Moments(classes, targets)
 
     def observe(
         self,
@@ -63,24 +92,19 @@ class Discriminant(Mapping):
         weight: Float[Tensor, " batch"],
     ) -> None:
         """Add a batch to the moments."""
-        z, w = _centred(output.double()), weight.double()[:, None]
-        self.number.index_add_(0, target, w[:, 0])
-        self.total.index_add_(0, target, w * z)
-        self.square += (w * z).T @ z
+        self.moments.add(output, target, weight)
 
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Solve for the map by what the last epoch's steps showed, at first by a pass."""
         if epoch == 0:
             for batch in one_pass():
                 self.observe(*batch)
-        weight, bias = discriminant(self.number, self.total, self.square)
+        weight, bias = self.moments.solve()
         self.weight, self.bias = weight.to(self.weight.dtype), bias.to(self.bias.dtype)
-        for sums in (self.number, self.total, self.square):
-            sums.zero_()
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The log posterior, up to a constant."""
-        return F.linear(_centred(output).to(self.weight.dtype), self.weight, self.bias)
+        return F.linear(centred(output).to(self.weight.dtype), self.weight, self.bias)
 
     def table(self) -> Float[Tensor, "classes targets"]:
         """The weights."""
@@ -124,6 +148,6 @@ def shrunk(covariance: Float[Tensor, "d d"], n: float) -> Float[Tensor, "d d"]:
     return (1 - rho) * covariance + rho * level * torch.eye(d).to(covariance)
 
 
-def _centred(output: Tensor) -> Tensor:
+def centred(output: Tensor) -> Tensor:
     """Scores known up to a constant and logits are then the same."""
     return output - output.mean(1, keepdim=True)

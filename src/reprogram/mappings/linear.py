@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprogram.mappings.base import Mapping, count_classes
-from reprogram.types import SourceLike, TaskSpec
+from reprogram.mappings.base import Mapping, OnePass, count_classes
+from reprogram.mappings.discriminant import Moments, centred
+from reprogram.types import SourceLike, TaskSpec, UserError
 
 
 class Linear(Mapping):
@@ -23,7 +25,10 @@ class Linear(Mapping):
         | AutoVP (Tsao, Hsiung, Chen, Liu, Ho, 2024), FullyMap. https://arxiv.org/abs/2310.08381
 
     Arguments:
-        seed: Of the initial weights, U(-1/sqrt(S), 1/sqrt(S)).
+        start: Initial weights: ``"random"``, U(-1/sqrt(S), 1/sqrt(S)), or ``"discriminant"``, the
+            closed form of :class:`~reprogram.mappings.Discriminant` from one initial pass: training
+            then starts from what the untouched source tells.
+        seed: Of the random draw.
 
     Example:
         >>> from reprogram.sources import CallableSource
@@ -35,8 +40,13 @@ class Linear(Mapping):
         torch.Size([3, 2])
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(
+        self, *, start: Literal["random", "discriminant"] = "random", seed: int = 0
+    ) -> None:
         super().__init__()
+        if start not in ("random", "discriminant"):
+            raise UserError(f"argument 'start' is {start!r}; give 'random' or 'discriminant'")
+        self.start: Literal["random", "discriminant"] = start
         self.seed = seed
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
@@ -48,11 +58,25 @@ class Linear(Mapping):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(targets))
 
+    @torch.no_grad()
+    def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
+        """Solve for the initial weights, before the first epoch alone."""
+        if epoch > 0 or self.start == "random":
+            return
+        moments = Moments(self.weight.shape[1], self.weight.shape[0]).to(self.weight.device)
+        for batch in one_pass():
+            moments.add(*batch)
+        weight, bias = moments.solve()
+        self.weight.copy_(weight)
+        self.bias.copy_(bias)
+
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The mapped scores."""
-        centred = output - output.mean(1, keepdim=True)
-        return F.linear(centred.to(self.weight.dtype), self.weight, self.bias)
+        return F.linear(centred(output).to(self.weight.dtype), self.weight, self.bias)
 
     def table(self) -> Float[Tensor, "classes targets"]:
         """The weights."""
         return self.weight.detach().T
+
+    def extra_repr(self) -> str:
+        return f"start={self.start!r}"

@@ -30,6 +30,7 @@ __all__ = [
     "cosine",
     "default",
     "flatten",
+    "milestones",
     "unflatten",
 ]
 
@@ -39,12 +40,26 @@ def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sched
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
+def milestones(
+    optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A scheduler that divides the learning rate by 10 at 0.5 and again at 0.72 of the run.
+
+    References:
+        | Understanding and Improving Visual Prompting (Chen, Yao, Chen, Zhang, Liu, 2023), and
+          those after it. https://arxiv.org/abs/2211.11635
+    """
+    at = [int(0.5 * steps), int(0.72 * steps)]
+    return torch.optim.lr_scheduler.MultiStepLR(optimizer, at, gamma=0.1)
+
+
 def default(
     gradient: bool,
     *,
     learning_rate: float,
     weight_decay: float = 0.0,
     scheduler: MakeScheduler | None = cosine,
+    mapping_lr: float | None = None,
     seed: int = 0,
 ) -> Optimizer:
     """What a recipe uses when it is given no optimiser: Adam with a cosine schedule.
@@ -53,6 +68,7 @@ def default(
         gradient: Whether the source lets one pass (``source.gradient``): Backprop, else SPSA.
         learning_rate: Of Adam.
         scheduler: Makes the schedule; ``None`` for a constant rate.
+        mapping_lr: Learning rate of the mapping where it is another one.
         weight_decay: L2 coefficient as Adam has it: the penalty is ``weight_decay / 2 * |w|^2``.
         seed: Of SPSA's directions.
 
@@ -67,7 +83,9 @@ def default(
         raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
     if not 0 <= weight_decay < math.inf:
         raise UserError(f"argument 'weight_decay' is {weight_decay}; give 0 or more")
+    if mapping_lr is not None and not 0 < mapping_lr < math.inf:
+        raise UserError(f"argument 'mapping_lr' is {mapping_lr}; give a positive number")
     adam = partial(torch.optim.Adam, lr=learning_rate, weight_decay=weight_decay)
     if gradient:
-        return Backprop(adam, scheduler=scheduler)
-    return SPSA(adam, scheduler=scheduler, directions=8, seed=seed)
+        return Backprop(adam, scheduler=scheduler, mapping_lr=mapping_lr)
+    return SPSA(adam, scheduler=scheduler, mapping_lr=mapping_lr, directions=8, seed=seed)

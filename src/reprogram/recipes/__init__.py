@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from reprogram.recipes.autovp import autovp
 from reprogram.recipes.base import Recipe, recipe
-from reprogram.recipes.images import ar
+from reprogram.recipes.images import ar, trainable_io
+from reprogram.recipes.prompts import blm, blm_plus, ilm_vp, smm, vp
 from reprogram.recipes.series import series_to_features, v2s, v2s_fm
 from reprogram.types import nearest
 
 __all__ = [
-    "RECIPES", "Recipe", "ar", "find", "known", "recipe", "series_to_features", "v2s", "v2s_fm",
+    "RECIPES", "Recipe", "ar", "autovp", "blm", "blm_plus", "find", "ilm_vp", "known", "recipe",
+    "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -22,6 +25,13 @@ RECIPES: dict[str, Recipe] = {
     "v2s-fm": v2s_fm,
     "series-to-features": series_to_features,
     "ar": ar,
+    "trainable-io": trainable_io,
+    "vp": vp,
+    "ilm-vp": ilm_vp,
+    "blm": blm,
+    "blm+": blm_plus,
+    "smm": smm,
+    "autovp": autovp,
 }
 
 

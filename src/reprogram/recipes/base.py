@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from reprogram import optim, parts
 from reprogram.criteria import ClassWeights, CrossEntropy
@@ -16,14 +16,28 @@ from reprogram.transformations import Transformation
 Recipe = Callable[..., Training]
 
 
-def recipe(function: Recipe) -> Recipe:
+@overload
+def recipe(function: Recipe, /) -> Recipe: ...
+@overload
+def recipe(*, name: str) -> Callable[[Recipe], Recipe]: ...
+def recipe(function: Recipe | None = None, /, *, name: str = "") -> Any:
     """Let a recipe remember its name and every parameter, those left at their defaults too.
+
+    Arguments:
+        function: The recipe.
+        name: Under which it is known; by default the function's, with dashes.
 
     Example:
         >>> from reprogram.recipes import v2s
         >>> v2s.__name__
         'v2s'
     """
+    if function is None:
+        return functools.partial(_remembering, name)
+    return _remembering(function.__name__.replace("_", "-"), function)
+
+
+def _remembering(name: str, function: Recipe) -> Recipe:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -31,12 +45,17 @@ def recipe(function: Recipe) -> Recipe:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         training = function(*bound.args, **bound.kwargs)
-        training.recipe = function.__name__.replace("_", "-")
+        training.recipe = name
         left_out = ("source", "task", "optimizer", "device")
         training.parameters = {k: v for k, v in bound.arguments.items() if k not in left_out}
         return training
 
     return composed
+
+
+def inner(source: Source, size: int | None) -> int:
+    """Side of the image inside a frame: as given, or seven eighths of the source's side."""
+    return max(1, source.input.shape[-1] * 7 // 8) if size is None else size
 
 
 def assemble(
@@ -54,13 +73,14 @@ def assemble(
     seed: int,
     device: str,
     scheduler: optim.MakeScheduler | None = optim.cosine,
+    mapping_lr: float | None = None,
 ) -> Training:
     """What the recipes have in common: a mapping by name, cross-entropy, a default optimiser.
 
     Arguments:
         source: At the door the transformation writes to.
         transformation: Not yet bound.
-        mapping: A public mapping; it is given the seed if it draws.
+        mapping: A public mapping, with arguments if wanted; it is given the seed if it draws.
         optimizer: ``None`` for :func:`reprogram.optim.default`.
         epochs: Passes over the training split.
         batch_size: Samples in a step.
@@ -71,6 +91,7 @@ def assemble(
         seed: Of every random draw.
         device: Where to compute.
         scheduler: Of the default optimiser.
+        mapping_lr: Of the default optimiser, for the mapping.
     """
     return Training(
         source=source,
@@ -82,6 +103,7 @@ def assemble(
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             scheduler=scheduler,
+            mapping_lr=mapping_lr,
             seed=seed,
         ),
         epochs=epochs,
