@@ -7,8 +7,21 @@ import pytest
 import torch
 from tiny import black_box, image_source, image_task, series_task, speech_source
 
-from reprogram.diagnose import controls, linear_probe, majority, random_source, scratch
+from reprogram.diagnose import (
+    boosting,
+    controls,
+    linear_probe,
+    linear_probe_metrics,
+    logistic,
+    majority,
+    majority_metrics,
+    random_source,
+    random_source_metrics,
+    scratch,
+    scratch_metrics,
+)
 from reprogram.recipes import ar, series_to_features
+from reprogram.tasks import make_task
 from reprogram.tasks.base import Split, Task, specification
 from reprogram.types import UserError
 
@@ -26,6 +39,16 @@ def unbalanced() -> Task:
     train = split([2, 2, 2, 0, 1, 2, 0, 2, 2, 1], [1.0] * 10)
     test = split([2, 2, 2, 0, 0, 0, 0, 1, 1, 1, 2, 2], [1.0] * 10 + [0.0] * 2)
     return Task(specification("skewed", "series", ("a", "b", "c"), train), train, None, test)
+
+
+def table_task(rows: int = 300, *, seed: int = 0, rare: bool = False) -> Task:
+    """Two columns that tell two classes apart by their product, at odd scales, and a constant."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(rows, 3, generator=generator)
+    x[:, 2] = 0
+    positive = x[:, 0] * x[:, 1] > (0.8 if rare else 0)
+    x = x * torch.tensor([1000.0, 0.01, 1.0]) + torch.tensor([5e4, -3.0, 7.0])
+    return make_task("product", "table", (x, positive.int().tolist()), seed=seed)
 
 
 def test_majority_answers_the_commonest_class_of_train() -> None:
@@ -68,6 +91,71 @@ def test_the_probe_does_not_read_the_labels_of_test_or_unlabelled_rows() -> None
 def test_scratch_learns_what_is_separable() -> None:
     assert scratch(series_task(train=40), epochs=20) > 0.8
     assert scratch(image_task(train=40), epochs=20) > 0.8
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (1, 1, 2), (2, 3, 1), (4,)])
+def test_scratch_takes_any_size(shape: tuple[int, ...]) -> None:
+    """With a batch of one at the end: 33 rows, in batches of 32."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(73, *shape, generator=generator)
+    labels = (x.flatten(1).mean(1) > 0.5).int().tolist()
+    kind = "table" if len(shape) == 1 else "image"
+    task = make_task("small", kind, (x[:33], labels[:33]), test=(x[33:], labels[33:]))
+    assert len(task.train) == 33
+    assert 0 <= scratch(task, epochs=2) <= 1
+
+
+def test_a_table_from_scratch() -> None:
+    """Standardised: the product of two columns at odd scales is learned."""
+    assert scratch(table_task(), epochs=60) > 0.85
+
+
+def test_the_classical_controls() -> None:
+    """A product is beyond a linear rule and within trees; both learn what is linear."""
+    task = table_task()
+    assert boosting(task)["accuracy"] > 0.85 > 0.7 > logistic(task)["accuracy"]
+    for task in (series_task(train=40), image_task(train=40)):
+        assert logistic(task)["accuracy"] > 0.8
+    folded = series_task(train=40, validation=0)
+    assert logistic(folded, seed=1) == logistic(folded, seed=1)
+    assert logistic(folded)["accuracy"] > 0.8
+
+
+def test_classical_controls_do_not_read_unlabelled_rows() -> None:
+    task = series_task(train=40)
+    assert task.test is not None
+    weights = torch.ones(len(task.test))
+    weights[::2] = 0
+    nonsense = dataclasses.replace(task.test, weights=weights, targets=torch.where(
+        weights > 0, task.test.targets, 0))  # fmt: skip
+    half = dataclasses.replace(task, test=nonsense)
+    kept = dataclasses.replace(task, test=task.test.subset(weights.nonzero()[:, 0]))
+    assert logistic(half) == logistic(kept)
+
+
+def test_classical_controls_of_one_shot() -> None:
+    shapes = series_task(train=3, validation=0)
+    assert set(logistic(shapes)) >= {"accuracy", "roc_auc"}
+    assert 0 <= linear_probe(series_to_features(speech_source(), shapes), shapes) <= 1
+
+
+def test_every_control_has_every_metric() -> None:
+    task = table_task(rare=True)
+    binary = {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc", "f1"}
+    share = float((task.test.targets == 1).double().mean()) if task.test else 0
+    always = majority_metrics(task)
+    assert set(always) == binary and always["f1"] == 0
+    assert always["roc_auc"] == 0.5 and always["pr_auc"] == pytest.approx(share)
+    assert always["accuracy"] == majority(task) == pytest.approx(1 - share)
+    assert set(boosting(task)) == set(logistic(task)) == binary
+    assert set(scratch_metrics(task, epochs=1)) == binary | {"loss"}
+    shapes = series_task()
+    found = linear_probe_metrics(series_to_features(speech_source(), shapes), shapes)
+    assert found["accuracy"] == linear_probe(series_to_features(speech_source(), shapes), shapes)
+    assert set(found) == binary - {"pr_auc", "f1"}
+    found = random_source_metrics(series_to_features, speech_source(), shapes, **QUICK)
+    assert found["accuracy"] == random_source(series_to_features, speech_source(), shapes, **QUICK)
+    assert scratch_metrics(shapes, epochs=2)["accuracy"] == scratch(shapes, epochs=2)
 
 
 def test_scratch_is_a_function_of_the_seed() -> None:
@@ -123,3 +211,6 @@ def test_without_test_rows_there_is_nothing_to_tell() -> None:
         scratch(task, epochs=1)
     with pytest.raises(UserError, match="no test split"):
         random_source(series_to_features, speech_source(), task, **QUICK)
+    for classical in (logistic, boosting):
+        with pytest.raises(UserError, match="no test split"):
+            classical(task)

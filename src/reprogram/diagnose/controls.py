@@ -1,8 +1,12 @@
-"""The four controls, computed the same way everywhere; each is an accuracy on the test split."""
+"""The four controls, computed the same way everywhere.
+
+Each comes twice: as an accuracy on the test split, and with every metric (``..._metrics``).
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,15 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from reprogram import optim
+from reprogram.diagnose.classical import STRENGTHS, chances, tested_split
 from reprogram.mappings import Fixed
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
 from reprogram.tasks.base import Split, Task
+from reprogram.tasks.metrics import metrics
 from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
-from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec, UserError
+from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec
 
-GRID = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # the inverse strengths C of the probe's penalty
+SCRATCH_EPOCHS, SCRATCH_STEPS, SCRATCH_BATCH = 100, 6000, 32
 
 
 def majority(task: Task) -> float:
@@ -31,10 +37,15 @@ def majority(task: Task) -> float:
         >>> round(majority(reprogram.load_task("digits")), 1)
         0.1
     """
-    test = _test(task)
-    labelled = test.weights > 0
-    commonest = int(torch.tensor(task.spec.counts).argmax())
-    return float((test.targets[labelled] == commonest).double().mean())
+    return majority_metrics(task)["accuracy"]
+
+
+def majority_metrics(task: Task) -> dict[str, float]:
+    """Every metric on test of the commonest class of train; all ranks are tied."""
+    test = tested_split(task)
+    counts = torch.tensor(task.spec.counts)
+    scores = nn.functional.one_hot(counts.argmax(), len(counts)).float().expand(len(test), -1)
+    return metrics(scores, test.targets, test.weights)
 
 
 def linear_probe(training: Training, task: Task) -> float:
@@ -47,12 +58,17 @@ def linear_probe(training: Training, task: Task) -> float:
         training: Fresh from a recipe; its transformation is bound here and not trained.
         task: With a test split.
     """
+    return linear_probe_metrics(training, task)["accuracy"]
+
+
+def linear_probe_metrics(training: Training, task: Task) -> dict[str, float]:
+    """Every metric on test of :func:`linear_probe`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    test = _test(task)
+    test = tested_split(task)
     training.bind(task.spec)
 
     def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -65,15 +81,19 @@ def linear_probe(training: Training, task: Task) -> float:
     x, y = read(task.train)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a weak penalty that does not converge loses the choice
+        least = int(np.bincount(y)[np.unique(y)].min())
         if task.validation is not None:
             held = read(task.validation)
-            scores = [probe(c).fit(x, y).score(*held) for c in GRID]
+            scores = [probe(c).fit(x, y).score(*held) for c in STRENGTHS]
+        elif least < 2:  # one shot: there is nothing to choose by
+            scores = [float(c == 1.0) for c in STRENGTHS]
         else:
-            least = int(np.bincount(y)[np.unique(y)].min())
-            folds = StratifiedKFold(max(2, min(5, least)), shuffle=True, random_state=training.seed)
-            scores = [cross_val_score(probe(c), x, y, cv=folds).mean() for c in GRID]
-        best = GRID[int(np.argmax(scores))]
-        return float(probe(best).fit(x, y).score(*read(test)))
+            folds = StratifiedKFold(min(5, least), shuffle=True, random_state=training.seed)
+            scores = [cross_val_score(probe(c), x, y, cv=folds).mean() for c in STRENGTHS]
+        best = STRENGTHS[int(np.argmax(scores))]
+        seen, truth = read(test)
+        found = chances(probe(best).fit(x, y), seen, len(task.spec.classes))
+        return metrics(found, torch.from_numpy(truth), torch.ones(len(truth)))
 
 
 def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) -> float:
@@ -82,7 +102,14 @@ def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) ->
     Batch-norm is re-estimated on the recipe's own untrained inputs, so that the control is as well
     scaled as the original.
     """
-    _test(task)
+    return random_source_metrics(recipe, source, task, **numbers)["accuracy"]
+
+
+def random_source_metrics(
+    recipe: Recipe, source: Source, task: Task, **numbers: Any
+) -> dict[str, float]:
+    """Every metric on test of :func:`random_source`, and the loss."""
+    tested_split(task)
     seed = numbers.get("seed", 0)
     shown = recipe(source, task, **numbers)
     shown.bind(task.spec)
@@ -91,17 +118,31 @@ def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) ->
         shown.transformation.eval()
         batch = shown.transformation(shown.transformation.prepare(x))
     training = recipe(shown.source.randomised(seed, batch), task, **numbers)
-    return fit(training, task).metrics["test"]["accuracy"]
+    return fit(training, task).metrics["test"]
 
 
-def scratch(task: Task, *, epochs: int = 100, seed: int = 0) -> float:
-    """A small convolutional network trained on the raw target and nothing else.
+def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> float:
+    """A small network trained on the raw target and nothing else.
 
-    Two convolutions of 16 and 32 channels with batch-norm, the mean over positions, one linear
-    layer; Adam at 0.01 along a cosine. It runs through :func:`reprogram.fit` as a transformation in
-    front of a source that does nothing.
+    Series and images: two convolutions of 16 and 32 channels with batch-norm, the mean over
+    positions, one linear layer. Tables, standardised a column at a time: two hidden layers of 64.
+    Adam at 0.01 along a cosine, batches of 32. It runs through :func:`reprogram.fit` as a
+    transformation in front of a source that does nothing.
+
+    Arguments:
+        task: With a test split.
+        epochs: Passes over train; by default 100, or as many as make 6,000 steps.
+        seed: Of the weights and the batches.
     """
-    _test(task)
+    return scratch_metrics(task, epochs=epochs, seed=seed)["accuracy"]
+
+
+def scratch_metrics(task: Task, *, epochs: int | None = None, seed: int = 0) -> dict[str, float]:
+    """Every metric on test of :func:`scratch`, and the loss."""
+    tested_split(task)
+    if epochs is None:
+        steps = math.ceil(len(task.train) / SCRATCH_BATCH)
+        epochs = max(1, min(SCRATCH_EPOCHS, SCRATCH_STEPS // steps))
     classes = len(task.spec.classes)
     nothing = TorchSource(
         nn.Identity(),
@@ -114,10 +155,10 @@ def scratch(task: Task, *, epochs: int = 100, seed: int = 0) -> float:
         mapping=Fixed(),
         optimizer=optim.default(True, learning_rate=0.01),
         epochs=epochs,
-        batch_size=32,
+        batch_size=SCRATCH_BATCH,
         seed=seed,
     )
-    return fit(training, task).metrics["test"]["accuracy"]
+    return fit(training, task).metrics["test"]
 
 
 def controls(
@@ -153,7 +194,7 @@ def controls(
 
 
 class _SmallNetwork(Transformation):
-    """The named network of :func:`scratch`, for series and images."""
+    """The named network of :func:`scratch`, for series, images and tables."""
 
     def __init__(self, *, seed: int = 0) -> None:
         super().__init__()
@@ -161,28 +202,55 @@ class _SmallNetwork(Transformation):
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Create the layers under the seed."""
-        image = task.input.kind == "image"
-        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if image else (nn.Conv1d, nn.BatchNorm1d)
-        width, dims = (3, (2, 3)) if image else (9, (2,))
+        channels, *positions = task.input.shape
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            channels, classes = task.input.shape[0], source.output.shape[0]
-            self.body = nn.Sequential(
-                conv(channels, 16, width, padding=width // 2), norm(16), nn.ReLU(),
-                conv(16, 32, width, padding=width // 2), norm(32), nn.ReLU(),
-            )  # fmt: skip
-            self.head = nn.Linear(32, classes)
-        self.dims = dims
+            if math.prod(positions) == 1:  # a table, or pixels: nothing to convolve
+                self.body, width = _layers(task.input), 64
+            else:
+                self.body, width = _convolutions(channels, len(positions)), 32
+            self.head = nn.Linear(width, source.output.shape[0])
 
     def forward(self, prepared: Tensor) -> Tensor:
-        """(batch, channels, *positions) -> (batch, classes)."""
-        return self.head(self.body(prepared).mean(self.dims))
+        """(batch, channels, *positions) or (batch, columns) -> (batch, classes)."""
+        return self.head(self.body(prepared).flatten(2).mean(2))
 
 
-def _test(task: Task) -> Split:
-    if task.test is None:
-        raise UserError(f"task {task.spec.name} has no test split: controls have nothing to tell")
-    return task.test
+def _convolutions(channels: int, axes: int) -> nn.Sequential:
+    """(batch, channels, *positions) -> (batch, 32, *positions)."""
+    conv, norm, width = (
+        (nn.Conv2d, nn.BatchNorm2d, 3) if axes == 2 else (nn.Conv1d, nn.BatchNorm1d, 9)
+    )
+    return nn.Sequential(
+        conv(channels, 16, width, padding=width // 2), norm(16), nn.ReLU(),
+        conv(16, 32, width, padding=width // 2), norm(32), nn.ReLU(),
+    )  # fmt: skip
+
+
+def _layers(spec: InputSpec) -> nn.Sequential:
+    """(batch, columns, ...) -> (batch, 64, 1)."""
+    columns = spec.shape[0]
+    return nn.Sequential(
+        nn.Flatten(), _Standardised(spec),
+        nn.Linear(columns, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Unflatten(1, (64, 1)),
+    )  # fmt: skip
+
+
+class _Standardised(nn.Module):
+    """Columns of mean 0 and deviation 1, as in training."""
+
+    means: Tensor
+    stds: Tensor
+
+    def __init__(self, spec: InputSpec) -> None:
+        super().__init__()
+        means, stds = spec.means or (spec.mean,), spec.stds or (spec.std,)
+        self.register_buffer("means", torch.tensor(means), persistent=False)
+        self.register_buffer("stds", torch.tensor(stds), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, columns) -> (batch, columns)."""
+        return (x - self.means) / self.stds
 
 
 @torch.no_grad()
