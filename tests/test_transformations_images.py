@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from doors import image_door, images
+from doors import image_door, images, open_door
 from torch import Tensor
 
-from reprogram.transformations import Frame, Overlay, Resize
+from reprogram import parts
+from reprogram.transformations import Channels, Frame, Overlay, Resize, ScaledFrame
 from reprogram.transformations.image import as_channels, squash
 from reprogram.types import UserError
 
@@ -113,3 +114,82 @@ def test_images_enter_in_the_natural_units_of_the_source(make) -> None:
     for value, seen in ((0.0, -1.0), (0.5, 0.0), (1.0, 1.0)):
         image = part(part.prepare(torch.full((1, 1, side, side), value)))
         assert (image[0, :, 1:3, 1:3] == seen).all()
+
+
+@pytest.mark.parametrize(("side", "width", "count"), [(224, 30, 69_840), (224, 28, 65_856)])
+def test_parameters_of_a_border(side: int, width: int, count: int) -> None:
+    overlay = Overlay(width=width)
+    overlay.bind(image_door(side), images(side, side))
+    assert sum(p.numel() for p in overlay.parameters()) == count
+    whole = Overlay()
+    whole.bind(image_door(side), images(side, side))
+    assert sum(p.numel() for p in whole.parameters()) == 3 * side * side
+
+
+@pytest.mark.parametrize("kind", ["tanh", "none"])
+def test_a_border_changes_nothing_inside(kind) -> None:
+    overlay = Overlay(width=2, start="normal", squash=kind)
+    overlay.bind(image_door(6, width=9), images(6, 9))
+    x = torch.rand(3, 1, 6, 9)
+    change = overlay(overlay.prepare(x)) - x
+    assert not change[:, :, 2:-2, 2:-2].any()
+    assert (change.abs().sum((0, 1)) > 0).sum() == 6 * 9 - 2 * 5
+    torch.testing.assert_close(overlay.picture()[:, 2:-2, 2:-2], torch.zeros(3, 2, 5))
+
+
+def test_what_nothing_limits_is_added_as_it_is() -> None:
+    overlay = Overlay(squash="none", start="normal", seed=5)
+    overlay.bind(image_door(7), images(7, 7))
+    drawn = torch.randn(3, 7, 7, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(overlay.pattern, drawn)
+    x = torch.rand(2, 1, 7, 7)
+    y = overlay(overlay.prepare(x))
+    assert torch.equal(y, x + drawn)
+    assert y.min() < 0
+    assert y.max() > 1
+
+
+def test_behind_a_normalisation_without_bounds_the_image_is_normalised() -> None:
+    overlay = Overlay(squash="none")
+    overlay.bind(open_door(4, mean=1.0, std=2.0), images(4, 4, mean=0.25, std=0.5))
+    x = torch.rand(2, 1, 4, 4)
+    torch.testing.assert_close(
+        overlay(overlay.prepare(x)), (1 + 2 * (x - 0.25) / 0.5).expand(-1, 3, -1, -1)
+    )
+
+
+def test_what_was_saved_before_borders_is_built_again() -> None:
+    old = {"name": "Overlay", "arguments": {"strength": 0.5, "squash": "clamp"}}
+    overlay = parts.build("transformations", old)
+    overlay.bind(image_door(6), images(6, 6))
+    assert {n: t.shape for n, t in overlay.state_dict().items()} == {"pattern": (3, 6, 6)}
+
+
+def test_a_grey_image_is_kept_grey_until_it_meets_its_pattern() -> None:
+    for part in (Frame(), ScaledFrame()):
+        part.bind(image_door(9), images(4, 5))
+        assert part.prepare(torch.rand(2, 1, 4, 5)).shape == (2, 1, 4, 5)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(1, 3), (3, 1), (3, 3), (2, 3), (7, 3), (5, 4)])
+def test_channels_start_as_repetition_or_mean(given: int, wanted: int) -> None:
+    part = Channels()
+    spec = images(4, 6, given)
+    part.bind(image_door(4, width=6, channels=wanted), spec)
+    assert part.after(spec).input.shape == (wanted, 4, 6)
+    x = torch.rand(2, given, 4, 6)
+    slow = torch.stack(
+        [
+            x[:, [i for i in range(given) if i % min(given, wanted) == c % min(given, wanted)]]
+            .mean(1)
+            for c in range(wanted)
+        ],
+        dim=1,
+    )  # fmt: skip
+    torch.testing.assert_close(part(x), slow)
+    if 1 in (given, wanted):
+        torch.testing.assert_close(part(x), as_channels(x, wanted))
+    torch.nn.init.normal_(part.weight, std=9.0)
+    torch.nn.init.normal_(part.bias)
+    mixed = torch.nn.functional.conv2d(x, part.weight[:, :, None, None], part.bias)
+    torch.testing.assert_close(part(x), mixed.clamp(0, 1))

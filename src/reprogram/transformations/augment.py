@@ -83,19 +83,18 @@ class Crop(Transformation):
         """A window at a place of its own for each image."""
         if not self.training:
             return prepared
-        (batch, _, height, width), p, device = prepared.shape, self.padding, prepared.device
+        (batch, _, height, width), p = prepared.shape, self.padding
         if self.enlarge:
             size = (height + 2 * p, width + 2 * p)
             canvas = F.interpolate(prepared, size, mode="bilinear", align_corners=False)
         else:
             canvas = F.pad(prepared, (p, p, p, p))
-        top, left = torch.randint(2 * p + 1, (2, batch), device=device)
-        rows = top[:, None] + torch.arange(height, device=device)  # (batch, height)
-        columns = left[:, None] + torch.arange(width, device=device)  # (batch, width)
-        sample = torch.arange(batch, device=device)[:, None, None]
-        # Indices apart from one another come first: channels go back to their place.
-        cut = canvas[sample, :, rows[:, :, None], columns[:, None, :]]  # (batch, h, w, c)
-        return cut.permute(0, 3, 1, 2).contiguous()
+        places = torch.randint(2 * p + 1, (batch, 2)).tolist()  # on the CPU: no device waits
+        cut = [
+            image[:, top : top + height, left : left + width]
+            for image, (top, left) in zip(canvas.unbind(), places, strict=True)
+        ]
+        return torch.stack(cut)
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}{', enlarge=True' if self.enlarge else ''}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -94,9 +96,10 @@ class ScaledFrame(ImageTransformation):
     """The image at a trainable scale in the middle of the source's input, framed.
 
     ``f_in = T_s(x) + (1 - T_s(1)) * g(W)``: ``T_s`` draws the image ``s`` times as large (bilinear,
-    about the centre, zero outside) and ``T_s(1)`` is the mask it leaves, soft at its edge. Both are
-    differentiable in ``s``, so that image and frame grow and shrink together; beyond the source's
-    input the image is cropped. At ``s = 1`` and an even margin it is :class:`Frame`.
+    antialiased when shrinking, about the centre, zero outside) and ``T_s(1)`` is the mask it
+    leaves, soft at its edge. Both are differentiable in ``s``, so that image and frame grow and
+    shrink together; beyond the source's input the image is cropped. At ``s = 1`` and an even margin
+    it is :class:`Frame`.
 
     The published code cuts its mask at ``int(height * s)``, through which no gradient passes.
 
@@ -122,8 +125,8 @@ class ScaledFrame(ImageTransformation):
         >>> frame = ScaledFrame(scale=0.5)
         >>> frame.bind(source, TaskSpec("toy", InputSpec("image", (1, 16, 16), 0, 1), ("a", "b")))
         >>> y = frame(frame.prepare(torch.ones(1, 1, 16, 16)))
-        >>> y[0, 0, 16, 8:17:2].tolist()  # grey frame, white image from 12 to 20
-        [0.5, 0.5, 1.0, 1.0, 1.0]
+        >>> y[0, 0, 16, 10:15].tolist()  # grey frame, white image from 12 to 20
+        [0.5, 0.5625, 0.9375, 1.0, 1.0]
     """
 
     zoom: Tensor
@@ -196,9 +199,17 @@ class ScaledFrame(ImageTransformation):
 
 
 def _hat(outer: int, inner: int, scale: Tensor) -> Float[Tensor, "outer inner"]:
-    """Weight of each inner pixel at each outer one: 1 at its centre, 0 a pixel away."""
-    place = torch.arange(outer, device=scale.device) - (outer - 1) / 2  # from the centre
-    place = place / scale + (inner - 1) / 2
-    rise = 1 - (place[:, None] - torch.arange(inner, device=scale.device)).abs()
+    """Weight of each inner pixel at each outer one: a hat as wide as the wider of the two.
+
+    A row sums to 1 inside the image and falls to 0 over its edge, where pixels that are not there
+    would have had the rest.
+    """
+    beyond = 2 * math.ceil(1 / MIN_SCALE)  # pixels on each side that a hat may reach
+    pixels = torch.arange(-beyond, inner + beyond, dtype=scale.dtype, device=scale.device)
+    place = torch.arange(outer, dtype=scale.dtype, device=scale.device) - (outer - 1) / 2
+    place = place / scale + (inner - 1) / 2  # about the centre
+    rise = 1 - (place[:, None] - pixels).abs() / (1 / scale).clamp_min(1)
     # At a whole pixel relu has no slope and clamp_min that of both sides: halves make their mean.
-    return (rise.relu() + rise.clamp_min(0)) / 2
+    weight = (rise.relu() + rise.clamp_min(0)) / 2
+    inside = weight[:, beyond : beyond + inner]
+    return inside / weight.sum(1, keepdim=True).where(inside.any(1, keepdim=True), 1.0)

@@ -86,7 +86,8 @@ class SampleMask(Added):
 
     def mask(self, x: Float[Tensor, "batch channels H W"]) -> Float[Tensor, "batch channels m n"]:
         """f_mask(x | phi), a value for each patch; a patch cut by the edge counts as one."""
-        return self.network(x)
+        # A CPU pools in this layout twice as fast.
+        return self.network(x.contiguous(memory_format=torch.channels_last))
 
     def picture(self) -> Float[Tensor, "channels H W"]:
         """delta in the source's natural units: what a mask of ones would add."""
@@ -120,9 +121,12 @@ def _network(channels: int, layers: int, patch: int, seed: int) -> nn.Sequential
     widths = (channels, *WIDTHS[: layers - 1])
     modules: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(widths)):
-        modules += [_convolution(fan_in, fan_out, generator), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        modules += [_convolution(fan_in, fan_out, generator), nn.BatchNorm2d(fan_out)]
         if 2**i < patch:
             modules.append(nn.MaxPool2d(2, ceil_mode=True))
+        modules.append(
+            nn.ReLU(inplace=True)
+        )  # behind the pool: the same numbers, a quarter of them
     return nn.Sequential(*modules, _convolution(widths[-1], channels, generator))
 
 
