@@ -16,6 +16,7 @@ from reprogram.cli.exits import leave
 from reprogram.cli.fit import fit
 from reprogram.cli.listing import show_list
 from reprogram.cli.predict import predict
+from reprogram.cli.report import report
 from reprogram.cli.reproduce import reproduce
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -24,6 +25,7 @@ app.command("list")(show_list)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(report)
 app.command()(reproduce)
 
 

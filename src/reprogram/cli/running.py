@@ -122,6 +122,7 @@ def summary(done: Done, following: str) -> str:
     lines["program"] = f"{metrics['program_bytes'] / 1000:.1f} kB"
     lines["source unchanged"] = "yes" if metrics["source_unchanged"] else "NO"
     lines["run directory"] = str(done.out)
+    lines["its report"] = command("report", done.out)
     lines["try next"] = following
     width = max(map(len, lines)) + 2
     return "\n".join(f"{name:<{width}}{value}" for name, value in lines.items())

@@ -16,6 +16,8 @@ from reprogram.cli.exits import tell
 
 if TYPE_CHECKING:
     from reprogram.program import Program
+    from reprogram.tasks import Task
+    from reprogram.types import TaskSpec
 
 RECORD, METRICS, CHECKPOINT = "run.json", "metrics.json", "checkpoint"  # as fit calls it
 
@@ -95,3 +97,59 @@ def open_program(
         if str(warning.message).startswith("program "):  # ours, among those of libraries
             tell(f"warning: {warning.message}")
     return program
+
+
+def open_task(
+    folder: Path, program: Program, *, task: str | None, label: str | None, seed: int | None
+) -> Task:
+    """The task that a run was fitted to, or another one of the same classes.
+
+    Arguments:
+        folder: Of the run, whose record names the label column.
+        program: Of the run.
+        task: Another task.
+        label: Another label column.
+        seed: Another seed of the splits.
+
+    Raises:
+        UserError: if the record is damaged, the task is not to be had, or it asks something else.
+    """
+    record = read_record(folder) or {}
+    return _load_task(
+        task or program.task.name,
+        program.task,
+        label=label or (record.get("label") if task is None else None) or "label",
+        seed=program.seed if seed is None else seed,
+    )
+
+
+def _load_task(name: str, fitted: TaskSpec, *, label: str, seed: int) -> Task:
+    """The task, which must ask what the program answers.
+
+    Raises:
+        UserError: if its classes or the shape of its samples are others.
+    """
+    from reprogram import tasks
+    from reprogram.types import UserError
+
+    options: dict[str, Any] = {}
+    place = name.partition("?")[0]
+    if (
+        fitted.input.kind == "image"
+        and place not in tasks.TASKS
+        and Path(place).expanduser().is_dir()
+    ):
+        options["size"] = fitted.input.shape[1:]
+    task = tasks.load(name, label=label, seed=seed, **options)
+    mine, theirs = task.spec, fitted
+    if mine.classes != theirs.classes:
+        raise UserError(
+            f"task {name!r} has classes {', '.join(mine.classes)}; the program was fitted to "
+            f"{', '.join(theirs.classes)}: give a task of the same classes"
+        )
+    if (mine.input.kind, mine.input.shape) != (theirs.input.kind, theirs.input.shape):
+        raise UserError(
+            f"task {name!r} has samples of kind {mine.input.kind!r} and shape {mine.input.shape}; "
+            f"the program was fitted to {theirs.input.kind!r} of shape {theirs.input.shape}"
+        )
+    return task
