@@ -184,8 +184,9 @@ class TorchSource(Source):
 
         Weights keep their distribution and lose what they learned. One pass over ``batch`` leaves
         the control as well scaled as the original: batch-norm statistics are re-estimated, and in
-        a network without any normalisation layer each linear layer and convolution is rescaled
-        until its output has the original's mean and standard deviation.
+        a network without any normalisation layer the channels of each linear layer and
+        convolution are rescaled until they have the original's means and standard deviations, in
+        another order.
 
         Arguments:
             seed: Of the permutations.
@@ -197,7 +198,9 @@ class TorchSource(Source):
         for stage in stages:
             permute(stage.module, generator)
         control = TorchSource(stages, self.output, scores=self.scores)
-        rescale(control, self, noise(self.input, generator) if batch is None else batch)
+        if batch is None:
+            batch = noise(self.input, generator)
+        rescale(control, self, batch, generator)
         return control
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from reprogram.types import InputSpec, Tokens
 
-Layer = nn.Linear | nn.modules.conv._ConvNd
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
 def permute(module: nn.Module, generator: torch.Generator) -> None:
@@ -33,7 +33,9 @@ def permute(module: nn.Module, generator: torch.Generator) -> None:
         parameter.data = torch.empty_like(parameter).copy_(shuffled)
 
 
-def rescale(network: nn.Module, original: nn.Module, batch: Tensor | Tokens) -> None:
+def rescale(
+    network: nn.Module, original: nn.Module, batch: Tensor | Tokens, generator: torch.Generator
+) -> None:
     """Bring a permuted network to the original's scale, by what its layers allow.
 
     Batch-norm statistics are re-estimated (:func:`estimate_norms`); a network without any
@@ -44,6 +46,7 @@ def rescale(network: nn.Module, original: nn.Module, batch: Tensor | Tokens) -> 
         network: Changed in place.
         original: Of the same architecture.
         batch: Inputs of both.
+        generator: Of what is drawn for :func:`match_layers`.
     """
     device = next(network.parameters(), torch.empty(0)).device
     if isinstance(batch, Tokens):
@@ -55,7 +58,7 @@ def rescale(network: nn.Module, original: nn.Module, batch: Tensor | Tokens) -> 
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
         estimate_norms(network, batch)
     elif not any(is_normalisation(module) for module in modules):
-        match_layers(network, original, batch)
+        match_layers(network, original, batch, generator)
 
 
 def is_normalisation(module: nn.Module) -> bool:
@@ -88,18 +91,23 @@ def estimate_norms(network: nn.Module, batch: Tensor | Tokens) -> None:
 
 
 @torch.no_grad()
-def match_layers(network: nn.Module, original: nn.Module, batch: Tensor | Tokens) -> None:
-    """Give every linear layer's and convolution's output the original's mean and deviation.
+def match_layers(
+    network: nn.Module, original: nn.Module, batch: Tensor | Tokens, generator: torch.Generator
+) -> None:
+    """Give the outputs of linear layers and convolutions the original's means and deviations.
 
-    Without a normalisation layer, permuted weights let a signal die out or blow up within a few
-    layers, and a control that is merely deaf proves nothing. So each layer's weight and bias are
-    rescaled in the order in which they are met: one pass through each network. A layer without a
-    bias gets the standard deviation only.
+    A batch-norm gives each channel a mean and a deviation. Where there is none, or it was folded
+    into the weights, permuted weights let the signal drown in the channels' offsets within a few
+    layers, and a control that is deaf proves nothing. So each layer's weights and biases are
+    rescaled in the order in which they are met, each channel to the statistics of another channel
+    of the same layer of the original, drawn at random. That takes one pass through each network.
+    Without a bias only the deviations are matched.
 
     Arguments:
         network: Changed in place.
         original: Of the same architecture.
-        batch: Inputs of both; mean and deviation are taken over all of it, of a layer as a whole.
+        batch: Inputs of both; statistics are over samples and places.
+        generator: Draws which channel gets whose statistics.
     """
     twins = dict(original.named_modules(remove_duplicate=False))
     layers = {name: m for name, m in network.named_modules() if isinstance(m, Layer)}
@@ -107,30 +115,38 @@ def match_layers(network: nn.Module, original: nn.Module, batch: Tensor | Tokens
 
     def listen(name: str) -> Callable[..., None]:
         def hook(layer: Any, inputs: Any, output: Tensor) -> None:
-            del layer, inputs
-            told.setdefault(name, (output.mean(), output.std(correction=0)))
+            del inputs
+            told.setdefault(name, _statistics(layer, output))
 
         return hook
 
-    def correct(name: str) -> Callable[..., Tensor | None]:
+    def correct(name: str, order: Tensor) -> Callable[..., Tensor | None]:
         def hook(layer: Any, inputs: Any, output: Tensor) -> Tensor | None:
             del inputs
             if name not in told:  # met before: corrected already
                 return None
-            mean, std = told.pop(name)
-            own = output.std(correction=0)
-            scale = std / own if own > 0 else torch.ones_like(own)
-            layer.weight.data *= scale
+            mean, std = (value[order.to(value.device)] for value in told.pop(name))  # (channels,)
+            own_mean, own_std = _statistics(layer, output)
+            # A channel that only rounding moves would be all noise if it were scaled up.
+            heard = own_std > 1e-5 * output.abs().max()
+            scale = torch.where(heard, std / own_std, 1.0)
+            layer.weight.data.mul_(_beside(scale, layer.weight, 0))
+            channels = _channels(layer)
+            output = output * _beside(scale, output, channels)
             if layer.bias is None:
-                return scale * output
-            shift = mean - scale * output.mean()
+                return output
+            shift = mean - scale * own_mean
             layer.bias.data.mul_(scale).add_(shift)
-            return scale * output + shift
+            return output + _beside(shift, output, channels)
 
         return hook
 
+    orders = {
+        name: torch.randperm(len(layer.weight), generator=generator)
+        for name, layer in layers.items()
+    }
     _run(original, batch, {twins[name]: listen(name) for name in layers})
-    _run(network, batch, {layer: correct(name) for name, layer in layers.items()})
+    _run(network, batch, {layer: correct(name, orders[name]) for name, layer in layers.items()})
 
 
 def noise(spec: InputSpec, generator: torch.Generator) -> Tensor | Tokens:
@@ -146,6 +162,25 @@ def noise(spec: InputSpec, generator: torch.Generator) -> Tensor | Tokens:
     if spec.kind == "embeddings" and len(spec.shape) == 2:
         return Tokens(values, torch.ones(shape[:2]))
     return values
+
+
+def _channels(layer: nn.Module) -> int:
+    """Along which axis of its output a layer's channels lie."""
+    return -1 if isinstance(layer, nn.Linear) else 1
+
+
+def _statistics(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of a layer's output, (channels,) each."""
+    rows = output.movedim(_channels(layer), -1).flatten(0, -2)  # (samples and places, channels)
+    mean = rows.mean(0)
+    return mean, (rows - mean).square_().mean(0).sqrt()  # many times faster than rows.std(0)
+
+
+def _beside(value: Tensor, tensor: Tensor, axis: int) -> Tensor:
+    """A value for each channel, shaped to act along this axis of a tensor."""
+    shape = [1] * tensor.ndim
+    shape[axis] = -1
+    return value.reshape(shape)
 
 
 def _run(network: nn.Module, batch: Any, hooks: dict[nn.Module, Callable[..., Any]]) -> None:
