@@ -41,7 +41,7 @@ def logistic(task: Task, *, seed: int = 0) -> dict[str, float]:
     from sklearn.preprocessing import StandardScaler
 
     def make(c: float) -> Any:
-        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=500))
 
     return _measured(make, [(c,) for c in STRENGTHS], (1.0,), task, seed)
 
@@ -111,7 +111,7 @@ def chances(model: Any, x: np.ndarray, classes: int) -> torch.Tensor:
     """(rows, classes): a classifier's probabilities, next to nothing for classes it never met."""
     found = torch.full((len(x), classes), 1e-12, dtype=torch.float64)
     found[:, torch.as_tensor(model.classes_).long()] = torch.from_numpy(
-        np.clip(model.predict_proba(x), 1e-12, 1.0)
+        np.clip(model.predict_proba(x).astype(np.float64), 1e-12, 1.0)
     )
     return found
 
@@ -131,4 +131,4 @@ def _rows(split: Split) -> tuple[np.ndarray, np.ndarray]:
     """Labelled samples (rows, values), flattened, and their classes (rows,)."""
     index = (split.weights > 0).nonzero()[:, 0]
     inputs, targets, _ = split.batch(index)
-    return inputs.flatten(1).double().numpy(), targets.numpy()
+    return inputs.flatten(1).numpy(), targets.numpy()
