@@ -104,13 +104,14 @@ def extent(x: Tensor) -> tuple[float, float]:
 def drawn_bounds(x: Tensor, lower: float, upper: float) -> tuple[float, float]:
     """Between which values a pattern is drawn: the source's bounds, where it stays within them.
 
-    What is added to an image may have either sign: it is drawn around a middle grey of zero.
+    What is added to an image may have either sign: it is drawn around a middle grey of zero, as
+    far to either side as half the source's range, or as it goes itself where that is further.
 
     Example:
         >>> drawn_bounds(torch.tensor([0.2, 0.9]), 0.0, 1.0)
         (0.0, 1.0)
         >>> drawn_bounds(torch.tensor([-0.25, 0.125]), 0.0, 1.0)
-        (-0.25, 0.25)
+        (-0.5, 0.5)
     """
     least, most = extent(x)
     slack = 1e-6 * max(abs(least), abs(most), 1.0)
@@ -118,5 +119,6 @@ def drawn_bounds(x: Tensor, lower: float, upper: float) -> tuple[float, float]:
     if finite and least >= lower - slack and most <= upper + slack:
         return lower, upper
     if least < 0:
-        return -max(-least, most), max(-least, most)
+        reach = max(-least, most, (upper - lower) / 2 if finite else 0.0)
+        return -reach, reach
     return least, most

@@ -45,6 +45,8 @@ def samples(program: Program, predicted: Predicted) -> Markup:
     inputs = predicted.rows.batch(torch.tensor(chosen))[0]
     seen = _transformed(program, inputs)
     target, source = program.task.input, program.source.input
+    if target.means:  # a table: each column in its own deviations
+        inputs = ((inputs - torch.tensor(target.means)) / torch.tensor(target.stds)).clamp(-4, 4)
     given_scale, seen_scale = _scale(inputs, target), _scale(seen, source)
     cards = []
     for i, row in enumerate(chosen):
@@ -80,7 +82,8 @@ def _caption(
     told = (
         f"{len(chosen)} of {len(predicted.rows)} {predicted.name} samples, {wrong} of them "
         f"predicted wrongly, drawn under seed {program.seed} over as many classes as fit. Left: "
-        f"the target's {given}. Right: the {seen} that the source sees, on one scale from "
+        f"the target's {given}{', its columns standardised' if program.task.input.means else ''}. "
+        f"Right: the {seen} that the source sees, on one scale from "
         f"{short(scale[0])} to {short(scale[1])}"
     )
     if seen == "features" and scale[0] < 0 < scale[1]:
@@ -109,6 +112,8 @@ def _image_pattern(drawn: Tensor, spec: InputSpec) -> list[Markup]:
     told += f"The pattern's values go from {short(least)} to {short(most)}."
     figures = [figure(image(drawn, *bounds, "the pattern", width=224), told)]
     if 0 < most - least < (bounds[1] - bounds[0]) / 2:
+        if least < 0:  # zero stays the middle grey
+            least, most = -max(-least, most), max(-least, most)
         told = f"The same, stretched: black is {short(least)}, full {short(most)}."
         figures.append(figure(image(drawn, least, most, "the pattern, stretched", width=224), told))
     return figures

@@ -121,6 +121,9 @@ def class_map(program: Program) -> Markup | None:
         return None
     weights = weights.detach().float().cpu()
     names = program.source.output.names or tuple(f"class {i}" for i in range(len(weights)))
+    signed = bool((weights < 0).any())
+    if signed:  # what all target classes share changes no prediction
+        weights = weights - weights.mean(1, keepdim=True)
     strongest = float(weights.abs().max()) or 1.0
     chips = {
         target: join(_chips(weights[:, t], names, strongest))
@@ -129,6 +132,8 @@ def class_map(program: Program) -> Markup | None:
     used = int((weights != 0).any(1).sum())
     told = f"{used} of {len(weights)} source classes have a weight; at most {TOP} are shown for "
     told += "each target class, with their weights, the largest first."
+    if signed:
+        told += " Each is told less its mean over the target classes, which no softmax sees."
     if len(program.task.classes) > ROWS:
         told += f" The first {ROWS} of {len(program.task.classes)} target classes."
     return join([tag("p", told, class_="quiet"), terms(chips, class_="map")])
