@@ -1,6 +1,7 @@
 """Mappings that count, against brute force and against transcriptions of their formulas."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -219,6 +220,37 @@ def test_the_shrinkage_is_its_formula_and_near_scikit_learns() -> None:
 )
 def test_whatever_is_shrunk_can_be_inverted(covariance) -> None:
     assert torch.linalg.inv(shrunk(covariance, 10.0)).isfinite().all()
+
+
+def test_the_discriminant_follows_what_it_sees_and_forgets() -> None:
+    first, later = batches(70, 5, 3), batches(700, 5, 3, seed=5)
+    mapping = bound(Discriminant(memory=0.5, every=1), 5, 3)
+    mapping.samples = 35.0
+    mapping.begin_epoch(0, lambda: first)
+    for step, batch in enumerate(later):
+        mapping.observe(*batch)
+        mapping.advance(step, len(later))
+    assert float(mapping.moments.number.sum()) == pytest.approx(
+        35 + 3.5, abs=0.5
+    )  # a geometric sum
+    fresh = bound(Discriminant(), 5, 3)
+    for batch in later[-40:]:
+        fresh.moments.fade(math.exp(-7 / 35))
+        fresh.moments.add(*batch)
+    fresh.refit()
+    torch.testing.assert_close(mapping.weight, fresh.weight, atol=2e-2, rtol=2e-2)
+
+
+def test_the_discriminant_is_refitted_every_so_many_steps() -> None:
+    mapping = bound(Discriminant(every=3), 5, 3)
+    mapping.begin_epoch(0, lambda: batches(70, 5, 3))
+    moved = []
+    for step, batch in enumerate(batches(63, 5, 3, seed=9)):
+        before = mapping.weight.clone()
+        mapping.observe(*batch)
+        mapping.advance(step, 9)
+        moved.append(not torch.equal(before, mapping.weight))
+    assert moved == [False, False, True] * 3
 
 
 def test_the_discriminant_weighs_rows() -> None:

@@ -44,6 +44,7 @@ CASES: dict[str, Callable[[], Mapping]] = {
     "Bayesian top": lambda: Bayesian(top=2, smoothing=0.5),
     "Bayesian share": lambda: Bayesian(top=0.9, fresh_pass=True),
     "Discriminant": Discriminant,
+    "Discriminant quick": lambda: Discriminant(memory=2.0, every=1),
     "Semantic": Semantic,
     "Semantic size": lambda: Semantic(size=2, average="probabilities"),
 }
@@ -267,6 +268,8 @@ def test_linear_is_a_linear_map_of_centred_scores() -> None:
         (lambda: bound(Frequency(size=3)), "3 source classes each do not fit 7.*size 1 to 2"),
         (lambda: Frequency(average="median"), "'average' is 'median'"),
         (lambda: Semantic(average="median"), "'average' is 'median'"),
+        (lambda: Discriminant(memory=0.0), "'memory' is 0.0; give a positive share"),
+        (lambda: Discriminant(every=0), "'every' is 0; give 1 or more steps"),
         (lambda: Linear(start="zeros"), "'start' is 'zeros'"),
         (lambda: bound(Semantic(encoder="sounds")), "'encoder' is 'sounds'"),
         (lambda: bound(Semantic(encoder="hf:./nowhere")), "hf:./nowhere could not be loaded"),

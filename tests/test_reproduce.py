@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from reprogram import reproduce
-from reprogram.reproduce import Bench, Cell, run, write
+from reprogram import bench as benches
+from reprogram.bench import Bench, Cell
+from reprogram.reproduce import run, write
 from reprogram.rows import ROWS, Row, find_row
 from reprogram.search import Candidate
 from reprogram.types import UserError
@@ -52,7 +53,7 @@ def bench(monkeypatch):
             future.set_result(fake(cell))
             return future
 
-    monkeypatch.setattr(reproduce, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(benches, "ProcessPoolExecutor", Pool)
     return computed
 
 
@@ -80,9 +81,9 @@ def test_a_cell_file_changes_with_the_source():
 
 def test_sections_are_replaced_and_kept_in_order(tmp_path):
     file = tmp_path / "results.md"
-    write("## ar\n\nfirst\n", ROWS["ar"], file)
-    write("## v2s\n\ntable\n", ROWS["v2s"], file)
-    write("## ar\n\nsecond\n", ROWS["ar"], file)
+    write("## ar\n\nfirst\n", "ar", file)
+    write("## v2s\n\ntable\n", "v2s", file)
+    write("## ar\n\nsecond\n", "ar", file)
     text = file.read_text()
     assert text.startswith("# Results")
     assert "first" not in text

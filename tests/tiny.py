@@ -146,6 +146,11 @@ def image_task(*, train: int = 20, validation: int = 30, test: int = 12, seed: i
     return _task("corners", "image", corners, (train, validation, test), seed, 0.3, 0.4)
 
 
+def table_task(*, train: int = 20, validation: int = 30, test: int = 12, seed: int = 0) -> Task:
+    """Three kinds of rows of five columns."""
+    return _task("rows", "table", torch.eye(5)[:3], (train, validation, test), seed, 4.0, 2.0)
+
+
 def _task(
     name: str, kind: Any, centres: Tensor, sizes: tuple[int, ...], seed: int, mean: float, by: float
 ) -> Task:

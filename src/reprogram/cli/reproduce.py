@@ -42,19 +42,20 @@ def reproduce(
     goes on where it stopped.
     """
     del debug
+    from reprogram import grid
     from reprogram import reproduce as room
     from reprogram.rows import find_row
+    from reprogram.types import UserError
 
     found = find_row(row)
-    section = room.run(
-        found,
-        tasks=task or (),
-        sources=source or (),
-        seeds=range(seeds),
-        folder=out,
-        jobs=jobs,
-        tell=tell,
-    )
+    settings = {"seeds": range(seeds), "folder": out, "jobs": jobs, "tell": tell}
+    if isinstance(found, grid.Grid):
+        if task or source:
+            raise UserError(f"row {row!r} is a grid and is measured whole; leave --task and "
+                            "--source out")  # fmt: skip
+        section = grid.run(found, **settings)
+    else:
+        section = room.run(found, tasks=task or (), sources=source or (), **settings)
     if write is not None:
-        room.write(section, found, write)
+        room.write(section, found.name, write)
     print(section)

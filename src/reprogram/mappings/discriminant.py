@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.mappings.base import Mapping, OnePass, count_classes
-from reprogram.types import SourceLike, TaskSpec
+from reprogram.types import SourceLike, TaskSpec, UserError
 
 
 class Moments(nn.Module):
@@ -42,25 +44,32 @@ class Moments(nn.Module):
         self.total.index_add_(0, target, w * z)
         self.square += (w * z).T @ z
 
-    def solve(self) -> tuple[Float[Tensor, "targets classes"], Float[Tensor, " targets"]]:
-        """The discriminant's weights and bias; the sums start anew."""
-        solved = discriminant(self.number, self.total, self.square)
+    def fade(self, by: float) -> None:
+        """Multiply every sum, so that what was added long ago is forgotten."""
         for sums in self.buffers():
-            sums.zero_()
-        return solved
+            sums.mul_(by)
+
+    def solve(self) -> tuple[Float[Tensor, "targets classes"], Float[Tensor, " targets"]]:
+        """The discriminant's weights and bias."""
+        return discriminant(self.number, self.total, self.square)
 
 
 class Discriminant(Mapping):
-    """``log P(t | z)`` under Gaussian classes with one covariance, refitted before every epoch.
+    """``log P(t | z)`` under Gaussian classes with one covariance, refitted while training.
 
     Nothing in it is trained, so it asks for no learning rate and no gradient, and it reads every
-    source class at once. Its statistics come from the training steps' own outputs (the first ones
-    from an initial pass) and hold ``S (S + T)`` numbers.
+    source class at once. Its statistics come from one initial pass, then from the training steps'
+    own outputs, older ones fading; they hold ``S (S + T)`` numbers.
 
     References:
         | The use of multiple measurements in taxonomic problems (Fisher, 1936).
         | Shrinkage Algorithms for MMSE Covariance Estimation (Chen, Wiesel, Eldar, Hero, 2010),
           eq. 23. https://arxiv.org/abs/0907.4698
+
+    Arguments:
+        memory: Of how many samples, as a share of the training split: what lies further back counts
+            less than 1/e. The map follows a program that changes fast, or averages more.
+        every: Steps between two refits, >= 1.
 
     Example:
         >>> from reprogram.sources import CallableSource
@@ -78,12 +87,21 @@ class Discriminant(Mapping):
     weight: Float[Tensor, "targets classes"]
     bias: Float[Tensor, " targets"]
 
+    def __init__(self, *, memory: float = 0.5, every: int = 10) -> None:
+        super().__init__()
+        if not memory > 0:
+            raise UserError(f"argument 'memory' is {memory}; give a positive share")
+        if every < 1:
+            raise UserError(f"argument 'every' is {every}; give 1 or more steps")
+        self.memory, self.every = memory, every
+
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Lay the map out; until outputs are met, every target class is as likely."""
         classes, targets = count_classes(self, source, task)
         self.register_buffer("weight", torch.zeros(targets, classes))
         self.register_buffer("bias", torch.zeros(targets))
         self.moments = Moments(classes, targets)
+        self.samples = max(1.0, self.memory * sum(task.counts))
 
     def observe(
         self,
@@ -91,14 +109,25 @@ class Discriminant(Mapping):
         target: Int[Tensor, " batch"],
         weight: Float[Tensor, " batch"],
     ) -> None:
-        """Add a batch to the moments."""
+        """Add a training batch to the moments."""
+        self.moments.fade(math.exp(-float(weight.sum()) / self.samples))
         self.moments.add(output, target, weight)
 
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
-        """Solve for the map by what the last epoch's steps showed, at first by a pass."""
+        """Solve for the first map by one pass, before the first epoch alone."""
         if epoch == 0:
             for batch in one_pass():
-                self.observe(*batch)
+                self.moments.add(*batch)
+            self.refit()
+
+    def advance(self, step: int, steps: int) -> None:
+        """Solve anew, every so many steps."""
+        del steps
+        if (step + 1) % self.every == 0:
+            self.refit()
+
+    def refit(self) -> None:
+        """The map of what is remembered."""
         weight, bias = self.moments.solve()
         self.weight, self.bias = weight.to(self.weight.dtype), bias.to(self.bias.dtype)
 
@@ -109,6 +138,9 @@ class Discriminant(Mapping):
     def table(self) -> Float[Tensor, "classes targets"]:
         """The weights."""
         return self.weight.T
+
+    def extra_repr(self) -> str:
+        return f"memory={self.memory}, every={self.every}"
 
 
 def discriminant(

@@ -13,11 +13,12 @@ from reprogram.recipes.base import Recipe, recipe
 from reprogram.recipes.images import ar, trainable_io
 from reprogram.recipes.prompts import blm, blm_plus, ilm_vp, smm, vp
 from reprogram.recipes.series import series_to_features, v2s, v2s_fm
+from reprogram.recipes.tables import fraud
 from reprogram.types import nearest
 
 __all__ = [
-    "RECIPES", "Recipe", "ar", "autovp", "blm", "blm_plus", "find", "ilm_vp", "known", "recipe",
-    "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vp",
+    "RECIPES", "Recipe", "ar", "autovp", "blm", "blm_plus", "find", "fraud", "ilm_vp", "known",
+    "recipe", "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -32,6 +33,7 @@ RECIPES: dict[str, Recipe] = {
     "blm+": blm_plus,
     "smm": smm,
     "autovp": autovp,
+    "fraud": fraud,
 }
 
 

@@ -8,7 +8,7 @@ from reprogram.recipes.base import assemble, recipe
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.train import Training
-from reprogram.transformations import ScaledFrame
+from reprogram.transformations import Compose, Resize, ScaledFrame
 from reprogram.transformations.image import Squash
 
 
@@ -23,6 +23,7 @@ def autovp(
     learning_rate: float = 0.001,
     mapping_lr: float | None = None,
     weight_decay: float = 0.0,
+    size: int | None = None,
     scale: float = 1.0,
     train_scale: bool = True,
     squash: Squash = "sigmoid",
@@ -45,22 +46,25 @@ def autovp(
         epochs: Passes over the training split.
         batch_size: Samples in a step.
         learning_rate: Of the default optimiser.
-        mapping_lr: Learning rate of the mapping.
+        mapping_lr: Learning rate of the mapping, where it is another one.
         weight_decay: L2 coefficient of the default optimiser.
-        scale: At the start, of the image's initial size.
+        size: Side of the image at scale 1, in pixels of the source; by default 128 in 224.
+        scale: Of the image at the start; the paper tries 0.5, 1 and 1.5.
         train_scale: Whether the scale is trained.
         squash: What keeps the frame inside the source's bounds.
-        mapping: ``Linear`` (FullyMap), ``Semantic(encoder='hf:openai/clip-vit-base-patch32')``,
-            ``Iterative(size=5, average='logits')``, ``Frequency``: the paper's four; or another.
+        mapping: A public mapping; the paper's are ``Linear`` (FullyMap), ``Iterative`` and
+            ``Frequency`` with ``(size=..., average='logits')``, and
+            ``Semantic(encoder='hf:openai/clip-vit-base-patch32')``.
         class_weights: ``"balanced"`` or none.
         label_smoothing: Share of the label spread over all classes.
         seed: Of every random draw.
         device: Where to compute.
     """
     del task
+    size = max(1, round(128 / 224 * source.input.shape[-1])) if size is None else size
     return assemble(
         source,
-        ScaledFrame(scale=scale, trainable=train_scale, squash=squash),
+        Compose([Resize(size), ScaledFrame(scale=scale, trainable=train_scale, squash=squash)]),
         mapping=mapping,
         optimizer=optimizer,
         epochs=epochs,

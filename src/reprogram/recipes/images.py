@@ -21,12 +21,12 @@ def ar(
     optimizer: optim.Optimizer | None = None,
     epochs: int = 20,
     batch_size: int = 64,
-    learning_rate: float = 0.05,
-    mapping_lr: float | None = 0.001,
+    learning_rate: float = 0.01,
+    mapping_lr: float | None = None,
     weight_decay: float = 0.0,
     size: int | None = None,
     squash: Squash = "tanh",
-    mapping: str = "Linear(start='discriminant')",
+    mapping: str = "Discriminant",
     class_weights: ClassWeights = None,
     label_smoothing: float = 0.0,
     seed: int = 0,
@@ -45,12 +45,13 @@ def ar(
         epochs: Passes over the training split.
         batch_size: Samples in a step.
         learning_rate: Of the default optimiser.
-        mapping_lr: Learning rate of the mapping.
+        mapping_lr: Learning rate of a mapping that is trained, where it is another one.
         weight_decay: L2 coefficient of the default optimiser.
         size: Side of the image inside the frame, in pixels of the source; by default seven
             eighths of the source's side.
         squash: What keeps the frame inside the source's bounds.
-        mapping: A public mapping; the paper's is ``Fixed``: the first labels.
+        mapping: A public mapping; the paper's is ``Fixed``, the first labels.
+            ``Discriminant`` reads all of them, and loses nothing that the untouched source tells.
         class_weights: ``"balanced"`` or none.
         label_smoothing: Share of the label spread over all classes.
         seed: Of every random draw.
@@ -84,11 +85,11 @@ def trainable_io(
     epochs: int = 20,
     batch_size: int = 64,
     learning_rate: float = 0.01,
-    mapping_lr: float | None = 0.001,
+    mapping_lr: float | None = None,
     weight_decay: float = 0.0,
     strength: float = 1.0,
     squash: Limit = "tanh",
-    mapping: str = "Linear(start='discriminant')",
+    mapping: str = "Discriminant",
     class_weights: ClassWeights = None,
     label_smoothing: float = 0.0,
     seed: int = 0,
@@ -108,11 +109,12 @@ def trainable_io(
         epochs: Passes over the training split.
         batch_size: Samples in a step.
         learning_rate: Of the default optimiser.
-        mapping_lr: Learning rate of the mapping.
+        mapping_lr: Learning rate of a mapping that is trained, where it is another one.
         weight_decay: L2 coefficient of the default optimiser.
         strength: Largest change of a pixel, as a share of half the source's range.
         squash: What keeps the pattern below the strength.
-        mapping: A public mapping; the paper's is a dense layer.
+        mapping: A public mapping; a dense layer is ``Linear``, which wants a ``mapping_lr`` of its
+            own where the source has many classes.
         class_weights: ``"balanced"`` or none.
         label_smoothing: Share of the label spread over all classes.
         seed: Of every random draw.
