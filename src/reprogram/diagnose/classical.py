@@ -74,7 +74,7 @@ def _measured(
     make: Callable[..., Any], grid: Sequence[tuple], default: tuple, task: Task, seed: int
 ) -> dict[str, float]:
     """Metrics on test of the classifier whose numbers were chosen on validation."""
-    test = tested_split(task)
+    test = reported_split(task)
     classes = len(task.spec.classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a weak penalty that does not converge loses the choice
@@ -116,7 +116,7 @@ def chances(model: Any, x: np.ndarray, classes: int) -> torch.Tensor:
     return found
 
 
-def tested_split(task: Task) -> Split:
+def reported_split(task: Task) -> Split:
     """The split that every control reports on.
 
     Raises:

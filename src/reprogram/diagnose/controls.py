@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reprogram import optim
-from reprogram.diagnose.classical import STRENGTHS, chances, tested_split
+from reprogram.diagnose.classical import STRENGTHS, chances, reported_split
 from reprogram.mappings import Fixed
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
@@ -42,7 +42,7 @@ def majority(task: Task) -> float:
 
 def majority_metrics(task: Task) -> dict[str, float]:
     """Every metric on test of the commonest class of train; all ranks are tied."""
-    test = tested_split(task)
+    test = reported_split(task)
     counts = torch.tensor(task.spec.counts)
     scores = nn.functional.one_hot(counts.argmax(), len(counts)).float().expand(len(test), -1)
     return metrics(scores, test.targets, test.weights)
@@ -68,7 +68,7 @@ def linear_probe_metrics(training: Training, task: Task) -> dict[str, float]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    test = tested_split(task)
+    test = reported_split(task)
     training.bind(task.spec)
 
     def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +109,7 @@ def random_source_metrics(
     recipe: Recipe, source: Source, task: Task, **numbers: Any
 ) -> dict[str, float]:
     """Every metric on test of :func:`random_source`, and the loss."""
-    tested_split(task)
+    reported_split(task)
     seed = numbers.get("seed", 0)
     shown = recipe(source, task, **numbers)
     shown.bind(task.spec)
@@ -139,7 +139,7 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> float:
 
 def scratch_metrics(task: Task, *, epochs: int | None = None, seed: int = 0) -> dict[str, float]:
     """Every metric on test of :func:`scratch`, and the loss."""
-    tested_split(task)
+    reported_split(task)
     if epochs is None:
         steps = math.ceil(len(task.train) / SCRATCH_BATCH)
         epochs = max(1, min(SCRATCH_EPOCHS, SCRATCH_STEPS // steps))
