@@ -59,16 +59,16 @@ def compute(cell: Cell) -> dict[str, Any]:
     if cell.kind == "fit":
         return fit(recipe(source, task, **numbers), task).metrics
     shown = recipe(source, task, **numbers)
-    if cell.kind in diagnose.BASELINES:
-        return diagnose.BASELINES[cell.kind](task, seed=cell.seed)
-    controls: dict[str, Callable[[], Any]] = {
+    controls: dict[str, Callable[[], dict[str, float]]] = {
         "majority": lambda: diagnose.majority(task),
         "linear_probe": lambda: diagnose.linear_probe(shown, task),
         "readout": lambda: diagnose.linear_probe(shown, task, features=False),
         "random_source": lambda: diagnose.random_source(recipe, source, task, **numbers),
         "scratch": lambda: diagnose.scratch(task, seed=cell.seed),
+        "logistic": lambda: diagnose.logistic(task, seed=cell.seed),
+        "boosting": lambda: diagnose.boosting(task, seed=cell.seed),
     }
-    return {"accuracy": controls[cell.kind]()}
+    return controls[cell.kind]()
 
 
 class Bench:

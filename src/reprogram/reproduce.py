@@ -84,7 +84,7 @@ def run(
         figure = row.figures.get(place[1])
         best = validated[cell("validate", *place, ours).file]["accuracy"]
         lines.append([
-            place[1], place[0], "" if figure is None else f"{figure:.2f}",
+            place[1], place[0], "" if figure is None else f"{figure:g}",
             over_seeds("fit", place, ours), over_seeds("fit", place, published),
             *[over_seeds(kind, place, ours) for kind in row.controls],
             f"`{ours}`", f"{100 * best:.1f}", f"`{published}`",

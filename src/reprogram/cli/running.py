@@ -77,7 +77,7 @@ def carry_out(
             metrics = _metrics(program, out)
             controls = metrics.setdefault("controls", {})
             if task.test is not None and "majority" not in controls:
-                controls["majority"] = diagnose.majority(task)
+                controls["majority"] = diagnose.majority(task)["accuracy"]
             if order.controls and "linear_probe" not in controls:
                 metrics["controls"] = diagnose.controls(
                     recipe, source, task,

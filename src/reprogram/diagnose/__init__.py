@@ -4,25 +4,17 @@ from reprogram.diagnose.classical import boosting, logistic
 from reprogram.diagnose.controls import (
     controls,
     linear_probe,
-    linear_probe_metrics,
     majority,
-    majority_metrics,
     random_source,
-    random_source_metrics,
     scratch,
-    scratch_metrics,
 )
 
 __all__ = [
     "boosting",
     "controls",
     "linear_probe",
-    "linear_probe_metrics",
     "logistic",
     "majority",
-    "majority_metrics",
     "random_source",
-    "random_source_metrics",
     "scratch",
-    "scratch_metrics",
 ]

@@ -1,6 +1,6 @@
 """The four controls, computed the same way everywhere.
 
-Each comes twice: as an accuracy on the test split, and with every metric (``..._metrics``).
+Each gives every metric of the test split.
 """
 
 from __future__ import annotations
@@ -26,30 +26,26 @@ from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
 from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec
 
+Metrics = dict[str, float]
 SCRATCH_EPOCHS, SCRATCH_STEPS, SCRATCH_BATCH = 100, 6000, 32
 
 
-def majority(task: Task) -> float:
-    """Accuracy of always answering the commonest class of train.
+def majority(task: Task) -> Metrics:
+    """Of always answering the commonest class of train; all ranks are tied.
 
     Example:
         >>> import reprogram
-        >>> round(majority(reprogram.load_task("digits")), 1)
+        >>> round(majority(reprogram.load_task("digits"))["accuracy"], 1)
         0.1
     """
-    return majority_metrics(task)["accuracy"]
-
-
-def majority_metrics(task: Task) -> dict[str, float]:
-    """Every metric on test of the commonest class of train; all ranks are tied."""
     test = reported_split(task)
     counts = torch.tensor(task.spec.counts)
     scores = nn.functional.one_hot(counts.argmax(), len(counts)).float().expand(len(test), -1)
     return metrics(scores, test.targets, test.weights)
 
 
-def linear_probe(training: Training, task: Task) -> float:
-    """Logistic regression on what the source says under the untrained transformation.
+def linear_probe(training: Training, task: Task, *, features: bool = True) -> Metrics:
+    """Of logistic regression on what the source says under the untrained transformation.
 
     It reads the source's outputs, and its features where it shows them; the penalty is chosen on
     validation, or by folds of train where there is none.
@@ -57,12 +53,8 @@ def linear_probe(training: Training, task: Task) -> float:
     Arguments:
         training: Fresh from a recipe; its transformation is bound here and not trained.
         task: With a test split.
+        features: Whether features are read too; without them it is the plain readout.
     """
-    return linear_probe_metrics(training, task)["accuracy"]
-
-
-def linear_probe_metrics(training: Training, task: Task) -> dict[str, float]:
-    """Every metric on test of :func:`linear_probe`."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -73,7 +65,7 @@ def linear_probe_metrics(training: Training, task: Task) -> dict[str, float]:
 
     def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
         labelled = (split.weights > 0).numpy()
-        return _readout(training, split)[labelled], split.targets.numpy()[labelled]
+        return _readout(training, split, features)[labelled], split.targets.numpy()[labelled]
 
     def probe(c: float) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
@@ -96,19 +88,12 @@ def linear_probe_metrics(training: Training, task: Task) -> dict[str, float]:
         return metrics(found, torch.from_numpy(truth), torch.ones(len(truth)))
 
 
-def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) -> float:
-    """The same recipe, numbers and loop on the source with every weight permuted.
+def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) -> Metrics:
+    """Of the same recipe, numbers and loop on the source with every weight permuted.
 
     Batch-norm is re-estimated on the recipe's own untrained inputs, so that the control is as well
     scaled as the original.
     """
-    return random_source_metrics(recipe, source, task, **numbers)["accuracy"]
-
-
-def random_source_metrics(
-    recipe: Recipe, source: Source, task: Task, **numbers: Any
-) -> dict[str, float]:
-    """Every metric on test of :func:`random_source`, and the loss."""
     reported_split(task)
     seed = numbers.get("seed", 0)
     shown = recipe(source, task, **numbers)
@@ -121,8 +106,8 @@ def random_source_metrics(
     return fit(training, task).metrics["test"]
 
 
-def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> float:
-    """A small network trained on the raw target and nothing else.
+def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
+    """Of a small network trained on the raw target and nothing else.
 
     Series and images: two convolutions of 16 and 32 channels with batch-norm, the mean over
     positions, one linear layer. Tables, standardised a column at a time: two hidden layers of 64.
@@ -134,11 +119,6 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> float:
         epochs: Passes over train; by default 100, or as many as make 6,000 steps.
         seed: Of the weights and the batches.
     """
-    return scratch_metrics(task, epochs=epochs, seed=seed)["accuracy"]
-
-
-def scratch_metrics(task: Task, *, epochs: int | None = None, seed: int = 0) -> dict[str, float]:
-    """Every metric on test of :func:`scratch`, and the loss."""
     reported_split(task)
     if epochs is None:
         steps = math.ceil(len(task.train) / SCRATCH_BATCH)
@@ -179,7 +159,7 @@ def controls(
         **numbers: The recipe's parameters.
     """
     seed = numbers.get("seed", 0)
-    parts: dict[str, Callable[[], float]] = {
+    parts: dict[str, Callable[[], Metrics]] = {
         "majority": lambda: majority(task),
         "linear_probe": lambda: linear_probe(recipe(source, task, **numbers), task),
         "scratch": lambda: scratch(task, seed=seed),
@@ -189,7 +169,7 @@ def controls(
     values = {}
     for name, part in parts.items():
         tell(name)
-        values[name] = part()
+        values[name] = part()["accuracy"]
     return values
 
 
@@ -254,14 +234,14 @@ class _Standardised(nn.Module):
 
 
 @torch.no_grad()
-def _readout(training: Training, split: Split) -> np.ndarray:
-    """Outputs, and features where the source shows them: (rows, width)."""
+def _readout(training: Training, split: Split, features: bool) -> np.ndarray:
+    """Outputs, and features where they are wanted and shown: (rows, width)."""
     source, transformation = training.source, copy.deepcopy(training.transformation).eval()
     rows = []
     for index in torch.arange(len(split)).split(64):
         x = transformation(transformation.prepare(split.batch(index)[0].to(training.device)))
         seen = [source(x).flatten(1)]
-        if (features := source.features(x)) is not None:
-            seen.append(features.flatten(1))
+        if features and (shown := source.features(x)) is not None:
+            seen.append(shown.flatten(1))
         rows.append(torch.cat(seen, 1).cpu())
     return torch.cat(rows).double().numpy()
