@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reprogram.types import UserError
 
@@ -30,8 +32,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, side, side) -> (batch, width, side / stride, side / stride)."""
-        y = self.bn1(self.conv1(x)).relu()
-        y = self.bn2(self.conv2(y))
+        y = _normed(self.conv1, self.bn1, x).relu()
+        y = _normed(self.conv2, self.bn2, y)
         shortcut = x[:, :, :: self.stride, :: self.stride]
         shortcut = nn.functional.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding))
         return (y + shortcut).relu()
@@ -76,7 +78,8 @@ class ResidualNetwork(nn.Module):
 
     def features(self, x: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch 64"]:
         """What enters the last layer."""
-        x = self.bn1(self.conv1(x)).relu()
+        x = x.contiguous(memory_format=torch.channels_last)  # quicker on a CPU, the same numbers
+        x = _normed(self.conv1, self.bn1, x).relu()
         x = self.layer3(self.layer2(self.layer1(x)))  # (batch, 64, side / 4, side / 4)
         return x.mean((2, 3))
 
@@ -88,3 +91,15 @@ class ResidualNetwork(nn.Module):
 def _blocks(channels: int, width: int, count: int, *, stride: int) -> nn.Sequential:
     first = Block(channels, width, stride)
     return nn.Sequential(first, *(Block(width, width, 1) for _ in range(count - 1)))
+
+
+def _normed(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+    """``norm(conv(x))``; of frozen layers as one convolution, which is quicker both ways."""
+    if norm.training or conv.weight.requires_grad:
+        return norm(conv(x))
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # pyright: ignore
+    shift = norm.bias - norm.running_mean * scale  # pyright: ignore
+    weight = (conv.weight * scale[:, None, None, None]).contiguous(
+        memory_format=torch.channels_last
+    )
+    return F.conv2d(x, weight, shift, conv.stride, conv.padding)  # pyright: ignore
