@@ -41,10 +41,10 @@ def show_list(
 
 
 def _sources() -> dict[str, str]:
-    from reprogram.sources import hf, zoo
+    from reprogram.sources import hf, timm, zoo
 
     found = {f"zoo:{name}": told for name, (_, told) in zoo.SOURCES.items()}
-    return found | {"hf:ORG/MODEL": first_line(hf)}
+    return found | {"hf:ORG/MODEL": first_line(hf), "timm:NAME": first_line(timm)}
 
 
 def _tasks() -> dict[str, str]:

@@ -10,14 +10,18 @@ from reprogram.types import UserError, nearest
 __all__ = ["CallableSource", "Source", "Stage", "TorchSource", "load", "log_scores"]
 
 # Scheme of a URI -> the module whose load(name) knows it; imported when it is used.
-SCHEMES = {"zoo": "reprogram.sources.zoo", "hf": "reprogram.sources.hf"}
+SCHEMES = {
+    "zoo": "reprogram.sources.zoo",
+    "hf": "reprogram.sources.hf",
+    "timm": "reprogram.sources.timm",
+}
 
 
 def load(uri: str) -> Source:
     """The source a URI names, at the door behind ``#`` if there is one.
 
     Arguments:
-        uri: ``zoo:NAME`` or ``hf:ORG/MODEL[@REV]``, then ``#DOOR`` if wanted.
+        uri: ``zoo:NAME``, ``hf:ORG/MODEL[@REV]`` or ``timm:NAME``, then ``#DOOR`` if wanted.
 
     Raises:
         UserError: for an unknown scheme, name or door.

@@ -26,6 +26,7 @@ class Source(nn.Module):
         input: What may enter.
         output: What comes out; classes come out as finite log-scores.
         uri: The name under which a saved program finds the source again, if it has one.
+        vocabulary: Whether it can be given classes by name: ``with_classes(names, templates)``.
     """
 
     gradient: bool
@@ -33,6 +34,7 @@ class Source(nn.Module):
     input: InputSpec
     output: OutputSpec
     uri: str | None = None
+    vocabulary: bool = False
 
     def door(self, name: str) -> Source:
         """The same weights entered elsewhere.

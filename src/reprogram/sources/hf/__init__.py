@@ -1,4 +1,4 @@
-"""Classifiers of the transformers library as frozen sources: images, audio, text.
+"""Models of the transformers library, frozen: classifiers of images, audio, text; CLIP, SigLIP.
 
 ``hf:ORG/MODEL``, ``hf:ORG/MODEL@REVISION`` or a folder, ``hf:/path`` or ``hf:./path``. Weights come
 from safetensors files only, no code is ever fetched with a model, and what was fetched once is
@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from reprogram.sources.base import TorchSource
-from reprogram.sources.hf import audio, image, text
+from reprogram.sources.hf import audio, dual, image, text
 from reprogram.types import OutputSpec, Tokens, UserError, nearest
 
 __all__ = ["load"]
@@ -31,6 +31,8 @@ FILES = [
     "preprocessor_config.json",
     "processor_config.json",
     "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*.safetensors",
@@ -52,14 +54,17 @@ def load(name: str) -> TorchSource:
     * Text: ``tokens``, given as :class:`~reprogram.types.Tokens` of ids, and ``embeddings``, given
       as Tokens of (batch, length, width), of ``?length=`` tokens: by default the model's limit, at
       most 512.
+    * Images beside texts (CLIP, SigLIP): doors as for images, and embeddings of length one come
+      out; ``with_classes(names, templates)`` or ``?classes=cat,dog&template=A%20{}`` makes a
+      classifier of it.
 
     Arguments:
         name: ``ORG/MODEL[@REVISION]`` or a folder that ``save_pretrained`` wrote (absolute, or
-            starting with ``./``, ``../`` or ``~``), then ``?seconds=`` or ``?length=`` if wanted.
+            starting with ``./``, ``../`` or ``~``), then its options behind ``?`` if wanted.
 
     Raises:
-        UserError: if transformers is missing, the model cannot be found or fetched, is no
-            classifier of a supported kind, has no safetensors weights or lacks some of them.
+        UserError: if transformers is missing, the model cannot be found or fetched, is of no
+            supported kind, has no safetensors weights or lacks some of them.
 
     Example:
         >>> load("./no/such/folder")
@@ -78,20 +83,42 @@ def load(name: str) -> TorchSource:
     with _quiet(), torch.random.fork_rng(devices=[]):
         folder = _folder(base)
         kind, config = _kind(base, folder)
-        options = _options(base, KINDS[kind], query)
-        model = _model(base, folder, kind, config)
-        settings = _settings(base, folder)
-        try:
-            stages = KINDS[kind].stages(model, settings, **options)
-        except UserError:
-            raise
-        except Exception as error:  # models of habits that no door here fits
-            raise UserError(f"source hf:{base}, a {type(model).__name__}, is not supported: "
-                            f"{_line(error)}") from error  # fmt: skip
-        names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-        source = TorchSource(stages, OutputSpec("classes", (len(names),), names), uri=f"hf:{name}")
+        build = _dual if kind == "Dual" else _classifier
+        source = build(base, folder, kind, config, query)
         _try(source)
     return source
+
+
+def _classifier(base: str, folder: Path, kind: str, config: Any, query: str) -> TorchSource:
+    options = _options(base, KINDS[kind], query)
+    model = _model(base, folder, f"AutoModelFor{kind}Classification", config)
+    settings = _settings(base, folder)
+    with _supported(base, model):
+        stages = KINDS[kind].stages(model, settings, **options)
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    uri = f"hf:{base}?{query}" if query else f"hf:{base}"
+    return TorchSource(stages, OutputSpec("classes", (len(names),), names), uri=uri)
+
+
+def _dual(base: str, folder: Path, kind: str, config: Any, query: str) -> TorchSource:
+    del kind
+    wanted = dual.read_query(f"hf:{base}", query) if query else None
+    model = _model(base, folder, "AutoModelForZeroShotImageClassification", config)
+    with _supported(base, model):
+        source = dual.DualSource(model, _settings(base, folder), folder, f"hf:{base}")
+        return source.with_classes(*wanted) if wanted else source
+
+
+@contextlib.contextmanager
+def _supported(base: str, model: nn.Module) -> Iterator[None]:
+    """Models of habits that no door here fits fail in one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"source hf:{base}, a {type(model).__name__}, is not supported: "
+                        f"{_line(error)}") from error  # fmt: skip
 
 
 def _folder(base: str) -> Path:
@@ -128,7 +155,7 @@ def _folder(base: str) -> Path:
 
 
 def _kind(base: str, folder: Path) -> tuple[str, Any]:
-    """Image, Audio or Sequence, and the model's configuration."""
+    """Image, Audio, Sequence or Dual, and the model's configuration."""
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto
 
@@ -145,29 +172,29 @@ def _kind(base: str, folder: Path) -> tuple[str, Any]:
         "Image": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         "Audio": modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
         "Sequence": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        "Dual": modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     }
     kinds = [kind for kind, classes in lists.items()
              if architecture in _tuple(classes.get(config.model_type, ()))]  # fmt: skip
     if not kinds:
         raise UserError(f"source hf:{base} is a {architecture}; supported are classifiers of "
                         "images (...ForImageClassification), audio (...ForAudioClassification) and "
-                        "text (...ForSequenceClassification)")  # fmt: skip
-    if (config.num_labels or 0) < 2:
+                        "text (...ForSequenceClassification), and CLIP-like models")  # fmt: skip
+    if kinds[0] != "Dual" and (config.num_labels or 0) < 2:
         raise UserError(f"source hf:{base} has {config.num_labels} output: a regression; give a "
                         "classifier of two classes or more")  # fmt: skip
     return kinds[0], config
 
 
-def _model(base: str, folder: Path, kind: str, config: Any) -> nn.Module:
+def _model(base: str, folder: Path, auto: str, config: Any) -> nn.Module:
     """The model with every weight read from safetensors, in float32."""
     import transformers
 
     if not any(folder.glob("model*.safetensors")):
         raise UserError(f"source hf:{base} has no model.safetensors, and pickled weights are never "
                         "read; load it in transformers and save_pretrained it again")  # fmt: skip
-    auto = getattr(transformers, f"AutoModelFor{kind}Classification")
     try:
-        model, report = auto.from_pretrained(
+        model, report = getattr(transformers, auto).from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True,
             trust_remote_code=False, local_files_only=True, output_loading_info=True,
         )  # fmt: skip
@@ -176,7 +203,7 @@ def _model(base: str, folder: Path, kind: str, config: Any) -> nn.Module:
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would draw them at random
         raise UserError(f"source hf:{base}: {len(missing)} weights are missing from its file, "
-                        f"{missing[0]} first; give a trained classifier")  # fmt: skip
+                        f"{missing[0]} first; give a trained model")  # fmt: skip
     return model.eval()
 
 
