@@ -161,6 +161,23 @@ def test_v2s_is_as_published() -> None:
     assert training.optimizer.torch_scheduler is None  # pyright: ignore
 
 
+def test_a_source_of_any_vocabulary_is_given_the_names_of_the_task() -> None:
+    asked = []
+
+    class Open(type(image_source())):
+        vocabulary = True
+
+        def with_classes(self, names):
+            asked.append(names)
+            return image_source()
+
+    source = image_source()
+    source.__class__ = Open
+    training = RECIPES["vp"](source, image_task())
+    assert asked == [("x", "y", "z")]
+    assert training.source is not source and training.source.output.kind == "classes"
+
+
 def test_the_decorator_remembers_what_was_given_by_position() -> None:
     @recipe
     def my_own(source: Any, task: Any, *, epochs: int = 2, width: int = 9) -> Training:

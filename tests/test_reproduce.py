@@ -1,14 +1,22 @@
 """A row's table: every cell once, resumable, chosen on validation, written in place."""
 
+import inspect
 import json
 
 import pytest
 
 from reprogram import bench as benches
+from reprogram import parts
 from reprogram.bench import Bench, Cell
+from reprogram.grid import Entry, Grid, Table
+from reprogram.grid import run as grid_run
+from reprogram.recipes import find
 from reprogram.reproduce import run, write
-from reprogram.rows import ROWS, Row, find_row
+from reprogram.rows import GRIDS, ROWS, Row, find_row
 from reprogram.search import Candidate
+from reprogram.sources import zoo
+from reprogram.tasks import TASKS
+from reprogram.tasks.options import split_name
 from reprogram.types import UserError
 
 TOY = Row(
@@ -62,7 +70,7 @@ def test_choices_follow_validation_and_cells_are_computed_once(bench, tmp_path):
     one, two = (
         next(x for x in section.splitlines() if x.startswith(f"| {t} |")) for t in ("one", "two")
     )
-    assert "`ar size=20`" in one and "61.0 ± 1.0" in one and "90.00" in one
+    assert "`ar size=20`" in one and "61.0 ± 1.0" in one and "| 90 |" in one
     assert "`ar size=16`" in two and "61.0 ± 1.0" in two
     assert "25.0" in one and "yes" in section
     assert len(bench) == len({c.file for c in bench})
@@ -101,3 +109,56 @@ def test_a_real_cell_runs(tmp_path):
 def test_an_unknown_row_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'v2s'"):
         find_row("v2")
+
+
+def test_a_grid_is_measured_whole_and_its_order_is_told(bench, tmp_path):
+    def entry(size: int, kind: str = "fit") -> Entry:
+        return Entry("zoo:images", "one", "ar", {"size": size}, kind)
+
+    rows = {
+        "worse": {"a": entry(20), "b": entry(16)},
+        "better": {"a": entry(16), "b": entry(20)},
+        "control": {"a": entry(16, "majority"), "b": entry(16, "majority")},
+    }
+    grid = Grid("mappings", "Some sizes.", [Table("one", rows, ("worse", "better"))], ["A note."])
+    text = grid_run(grid, folder=tmp_path)
+    assert text.startswith("## mappings\n")
+    assert "| worse | 61.0 ± 1.0 | 100.0 ± 1.0 |" in text
+    assert "| worse < better | yes, +39.0 | no, -39.0 |" in text
+    assert "| control | 25.0 | 25.0 |" in text
+    assert text.count("A note.") == 1
+    first = len(bench)
+    assert first == 3 * 3  # two fits and one control, three seeds each
+    assert grid_run(grid, folder=tmp_path) == text and len(bench) == first
+    write(text, "mappings", tmp_path / "results.md")
+    assert "worse < better" in (tmp_path / "results.md").read_text()
+
+
+def test_every_row_names_what_there_is():
+    """Recipes, numbers, sources and tasks of every table; nothing is fitted."""
+    cells = [
+        (source, task, candidate)
+        for row in ROWS.values()
+        for source in row.sources
+        for task in row.figures
+        for candidate in row.candidates
+    ]
+    tables = [table for grid in GRIDS.values() for table in grid.tables]
+    entries = [e for table in tables for line in table.entries.values() for e in line.values()]
+    cells += [(e.source, e.task, Candidate(e.recipe, dict(e.numbers))) for e in entries]
+    for source, task, candidate in cells:
+        assert source.split(":")[1] in zoo.SOURCES
+        assert split_name(task)[0].split(":")[0] in {name.split(":")[0] for name in TASKS}
+        taken = inspect.signature(find(candidate.recipe)).parameters
+        assert candidate.numbers.keys() <= taken.keys()
+        parts.make("mappings", candidate.numbers.get("mapping", "Fixed"))
+    for row in ROWS.values():
+        places = row.places or ()
+        assert all(s in row.sources and t in row.figures for s, t in places)
+
+
+def test_columns_of_a_table_are_the_same_in_every_row():
+    for grid in GRIDS.values():
+        for table in grid.tables:
+            assert len({tuple(line) for line in table.entries.values()}) == 1
+            assert set(table.order) <= table.entries.keys()

@@ -101,26 +101,37 @@ V2S = Row(
     ),
 )
 
-AR = Row(
-    name="ar",
-    paper="Adversarial Reprogramming (Elsayed, Goodfellow, Sohl-Dickstein, 2019), arXiv 1806.11146",
-    figures={"digits": None},
-    sources=("zoo:images",),
-    published=_grid("ar", size=[12, 16, 20]),
-    ours=_grid("ar", size=[12, 16, 20]),  # so that the controls stand under the paper's own map
-    notes=(
-        "The paper has no scikit-learn digits and no source of 32 pixels: no figure to compare. "
-        "The size of the digit is chosen on validation; ours is the published recipe. "
-        "Linear maps were validated too and in part measured on test, then left out "
-        "so that the controls stand under the paper's first labels.",
-    ),
-)
-
 _MOBILENET, _RESNET = "zoo:imagenet-mobilenet-v1-0.25-128", "zoo:cifar10-resnet20"
+_DIGITS = "digits?limit=500"
 _COUNTING = "counting?limit=4000&validation=1000&test=2000"
 _MNIST = "mnist?limit=6000&validation=1000"
 _CIFAR10 = "cifar10?limit=6000&validation=1000"
 _SHORT = {"epochs": 5, "batch_size": 64}
+
+AR = Row(
+    name="ar",
+    paper="Adversarial Reprogramming (Elsayed, Goodfellow, Sohl-Dickstein, 2019), arXiv 1806.11146",
+    figures={_DIGITS: None},
+    sources=(
+        "zoo:images",
+        "zoo:mnist-lenet",
+        _RESNET,
+        "zoo:cifar10-resnet56",
+        _MOBILENET,
+        "zoo:imagenet-mobilenet-v1-0.5-160",
+    ),
+    published=(Candidate("ar", {"mapping": "Fixed", "learning_rate": 0.05, "epochs": 10}),),
+    ours=(Candidate("ar", {"epochs": 10}),),
+    controls=("majority", "readout", *CONTROLS[1:]),
+    drawn=False,
+    notes=(
+        "The recipe's defaults on every source, with 500 of scikit-learn's digits and 10 epochs: "
+        "does the program beat the readout of the untouched source? The paper has no such task.",
+        "Readout is logistic regression on the source's outputs under the untrained program, "
+        "linear probe the same on outputs and features; the penalty is chosen on validation.",
+        "`zoo:mnist-lenet` was trained on digits already.",
+    ),
+)
 
 ELSAYED = Row(
     name="elsayed",
@@ -218,8 +229,50 @@ MAPPING_GRID = Grid(
     ),
 )
 
+METRICS = {"ROC-AUC": "roc_auc", "PR-AUC": "pr_auc", "F1": "f1", "accuracy": "accuracy"}
+
+
+def _fraud(source: str, methods: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        name: {
+            column: Entry(source, "fraud", "fraud", numbers, kind, metric)
+            for column, metric in METRICS.items()
+        }
+        for name, (kind, numbers) in methods.items()
+    }
+
+
+_PROGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "`fraud`": ("fit", {}),
+    "`fraud`, many-to-one": ("fit", {"mapping": "ManyToOne"}),
+    "`fraud`, random source": ("random_source", {}),
+    "linear probe of the source": ("linear_probe", {}),
+}
+_WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {
+    "logistic regression": ("logistic", {}),
+    "gradient boosting": ("boosting", {}),
+    "small network": ("scratch", {}),
+    "majority": ("majority", {}),
+}
+
+FRAUD = Grid(
+    name="fraud",
+    title="Card transactions written over an image (after Chen, Chen, Yang, Shen, 2021).",
+    tables=(
+        Table("zoo:images", _fraud("zoo:images", _PROGRAMS)),
+        Table(_MOBILENET, _fraud(_MOBILENET, _PROGRAMS)),
+        Table("Without a source, on the same split", _fraud("zoo:images", _WITHOUT)),
+    ),
+    notes=(
+        "1,090 transactions to train on, 272 to choose the epoch by, 341 to test (95 frauds); the "
+        "split is the same for every seed and method. The paper's figures are not public.",
+        "All at the recipe's defaults, fixed before the first cell was run. Logistic regression "
+        "and gradient boosting choose their penalty, depth and rate by the loss on validation.",
+    ),
+)
+
 ROWS = {row.name: row for row in (V2S, AR, ELSAYED)}
-GRIDS = {grid.name: grid for grid in (MAPPING_GRID,)}
+GRIDS = {grid.name: grid for grid in (MAPPING_GRID, FRAUD)}
 
 
 def find_row(name: str) -> Row | Grid:

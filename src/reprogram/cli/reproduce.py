@@ -12,7 +12,10 @@ from reprogram.cli.exits import tell
 
 
 def reproduce(
-    row: Annotated[str, typer.Argument(metavar="ROW", help="Which table: v2s, ar.")],
+    row: Annotated[
+        str,
+        typer.Argument(metavar="ROW", help="Which table: v2s, ar, elsayed, mappings or fraud."),
+    ],
     task: Annotated[
         list[str] | None,
         typer.Option("--task", metavar="TASK", help="One of its tasks, or several times one.",

@@ -10,6 +10,7 @@ from typing import Any, overload
 from reprogram import optim, parts
 from reprogram.criteria import ClassWeights, CrossEntropy
 from reprogram.sources import Source
+from reprogram.tasks.base import Task
 from reprogram.train import Training
 from reprogram.transformations import Transformation
 
@@ -22,6 +23,8 @@ def recipe(function: Recipe, /) -> Recipe: ...
 def recipe(*, name: str) -> Callable[[Recipe], Recipe]: ...
 def recipe(function: Recipe | None = None, /, *, name: str = "") -> Any:
     """Let a recipe remember its name and every parameter, those left at their defaults too.
+
+    A source that can be given classes by name is given the task's.
 
     Arguments:
         function: The recipe.
@@ -41,8 +44,10 @@ def _remembering(name: str, function: Recipe) -> Recipe:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def composed(*args: Any, **kwargs: Any) -> Training:
-        bound = signature.bind(*args, **kwargs)
+    def composed(source: Source, task: Task, *args: Any, **kwargs: Any) -> Training:
+        if source.vocabulary:
+            source = source.with_classes(task.spec.classes)  # pyright: ignore
+        bound = signature.bind(source, task, *args, **kwargs)
         bound.apply_defaults()
         training = function(*bound.args, **bound.kwargs)
         training.recipe = name
