@@ -51,7 +51,7 @@ def run(
     def cell(kind: str, source: str, task: str, candidate: Candidate, seed: int = 0) -> Cell:
         # What a control does not depend on stays out of its name, so that it is computed once.
         if kind in ("majority", "scratch"):
-            source, candidate = sources[0], row.published[0]
+            source, candidate = sources[0], row.candidates[0]
         probe = kind in ("readout", "linear_probe") and not row.drawn
         seed = 0 if kind == "majority" or probe else seed
         numbers = candidate.numbers
@@ -67,11 +67,11 @@ def run(
 
         return max(among, key=order)
 
-    picks = {p: (chosen(*p, row.published), chosen(*p, row.ours)) for p in places}
-    final = [cell("fit", *p, c, seed) for p in places for c in picks[p] for seed in seeds]
-    final += [
-        cell(k, *p, picks[p][1], seed) for p in places for k in row.controls for seed in seeds
-    ]
+    best = {p: chosen(*p, row.ours) for p in places}
+    published = {p: chosen(*p, row.published) for p in places if row.published}
+    picks = [*best.items(), *published.items()]
+    final = [cell("fit", *place, candidate, seed) for place, candidate in picks for seed in seeds]
+    final += [cell(k, *p, best[p], seed) for p in places for k in row.controls for seed in seeds]
     values = bench.run(final)
 
     def over_seeds(kind: str, place: tuple[str, str], candidate: Candidate) -> str:
@@ -79,15 +79,17 @@ def run(
         return spread([accuracy_of(value) for value in found])
 
     lines = []
-    for place in places:
-        published, ours = picks[place]
+    for place, ours in best.items():
         figure = row.figures.get(place[1])
-        best = validated[cell("validate", *place, ours).file]["accuracy"]
+        as_published = []
+        if published:
+            as_published = [over_seeds("fit", place, published[place]), f"`{published[place]}`"]
+        validation = validated[cell("validate", *place, ours).file]["accuracy"]
         lines.append([
             place[1], place[0], "" if figure is None else f"{figure:g}",
-            over_seeds("fit", place, ours), over_seeds("fit", place, published),
+            over_seeds("fit", place, ours), *as_published[:1],
             *[over_seeds(kind, place, ours) for kind in row.controls],
-            f"`{ours}`", f"{100 * best:.1f}", f"`{published}`",
+            f"`{ours}`", f"{100 * validation:.1f}", *as_published[1:],
         ])  # fmt: skip
     fits = [v for name, v in values.items() if name.startswith("fit-")]
     return _section(row, lines, fits, list(seeds), places, validated, cell)
@@ -102,9 +104,9 @@ def _section(
     validated: dict[str, dict[str, Any]],
     cell: Callable[..., Cell],
 ) -> str:
-    head = ["task", "source", "paper", "ours", "as published",
+    head = ["task", "source", "paper", "ours", *["as published"] * bool(row.published),
             *[kind.replace("_", " ") for kind in row.controls],
-            "ours is", "its validation", "published is"]  # fmt: skip
+            "ours is", "its validation", *["published is"] * bool(row.published)]  # fmt: skip
     tried = [
         [f"`{c}`"]
         + [f"{100 * validated[cell('validate', *p, c).file]['accuracy']:.1f}" for p in places]
@@ -121,9 +123,10 @@ def _section(
         *markdown(head, lines),
         "",
         *[f"- {note}" for note in row.notes],
-        "- \"Ours\" is the candidate that validates best among ours, \"as published\" among the"
-        " published recipe's; both are fitted with the recipe's defaults otherwise. Readout, linear"
-        " probe and random source stand under ours.",
+        "- \"Ours\" is the candidate that validates best among ours"
+        + (", \"as published\" among the published recipe's" if row.published else "")
+        + "; it is fitted with the recipe's defaults otherwise. Readout, linear probe and random "
+        "source stand under ours.",
         f"- Largest program: {largest / 1000:.1f} kB. Source fingerprints unchanged by every fit: "
         f"{'yes' if unchanged else 'NO'}.",
         "",

@@ -27,7 +27,7 @@ from reprogram.transformations import Transformation
 from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec
 
 Metrics = dict[str, float]
-SCRATCH_EPOCHS, SCRATCH_STEPS, SCRATCH_BATCH = 100, 6000, 32
+SCRATCH_EPOCHS, SCRATCH_STEPS, SCRATCH_BATCH = 100, 3000, 32
 
 
 def majority(task: Task) -> Metrics:
@@ -116,7 +116,7 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
 
     Arguments:
         task: With a test split.
-        epochs: Passes over train; by default 100, or as many as make 6,000 steps.
+        epochs: Passes over train; by default 100, or as many as make 3,000 steps.
         seed: Of the weights and the batches.
     """
     reported_split(task)
