@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ def read(folder: Path, signature: str) -> dict[str, Any] | None:
             "differ; resume with the same ones or choose another folder"
         )
     return state
+
+
+def discard(folder: Path) -> None:
+    """Remove ``folder``'s checkpoint, and the folder if nothing else is in it."""
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def finished(folder: Path, resume: bool) -> bool:

@@ -153,6 +153,12 @@ def fit(
         for name, text in (beside or {}).items():
             with atomic_write(folder / CHECKPOINT / name) as temporary:
                 temporary.write_text(text)
+    try:
+        loop.begin()
+    except UserError:  # a map wants what is not there: leave nothing of a run that never began
+        if folder is not None and loop.step == 0:
+            checkpoint.discard(folder)
+        raise
     saved = time.monotonic()
     while loop.step < loop.steps:
         report = loop.advance()
@@ -184,7 +190,7 @@ class _Loop:
         training.optimizer.bind(training.transformation, training.mapping, self.steps)
         self.fingerprint = training.source.fingerprint()
         self.step, self.seconds, self.loss_sum, self.queries = 0, 0.0, 0.0, 0
-        self.best, self.kept = math.inf, {}
+        self.best, self.kept, self.begun = math.inf, {}, -1
         self.history: list[dict[str, float]] = []
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
         self.signature = self._signature()  # before the first step: an optimiser may count
@@ -198,8 +204,7 @@ class _Loop:
             generator = torch.Generator().manual_seed(hash((training.seed, epoch)) % 2**63)
             self.order = epoch, torch.randperm(len(self.train), generator=generator)
         index = self.order[1][place * training.batch_size :][: training.batch_size]
-        if place == 0:
-            training.mapping.begin_epoch(epoch, self._one_pass)
+        self.begin()
         self.model.train()
         batch = self.train.batch(index)
         objective = BatchObjective(
@@ -221,6 +226,13 @@ class _Loop:
         validation = {k.removeprefix("validation_"): v for k, v in self.history[-1].items()
                       if k.startswith("validation_")} if self.history else {}  # fmt: skip
         return Progress(self.step, self.steps, epoch + 1, training.epochs, loss, validation)
+
+    def begin(self) -> None:
+        """Let the mapping refit where an epoch begins, once."""
+        epoch, place = divmod(self.step, self.per_epoch)
+        if place == 0 and self.begun != epoch < self.training.epochs:
+            self.training.mapping.begin_epoch(epoch, self._one_pass)
+            self.begun = epoch
 
     def _one_pass(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Outputs of the whole training split under the program as it is: a query a sample."""
