@@ -45,8 +45,9 @@ def run(
     prints = {uri: load_source(uri).fingerprint() for uri in sources}
     bench = Bench(Path(folder) / row.name, jobs, tell)
     places = [(source, task) for source in sources for task in tasks]
+    among = {place: (*row.published, *row.ours) for place in places}
     if row.places is not None:
-        places = [place for place in row.places if place in places]
+        among = {place: tried for place, tried in row.places.items() if place in places}
 
     def cell(kind: str, source: str, task: str, candidate: Candidate, seed: int = 0) -> Cell:
         # What a control does not depend on stays out of its name, so that it is computed once.
@@ -57,8 +58,8 @@ def run(
         numbers = candidate.numbers
         return Cell(kind, source, prints[source], task, candidate.recipe, numbers, seed)
 
-    trials = [(s, t, c) for s, t in places for c in row.candidates]
-    validated = bench.run(cell("validate", *trial) for trial in trials)
+    trials = [(place, candidate) for place in among for candidate in among[place]]
+    validated = bench.run(cell("validate", *place, candidate) for place, candidate in trials)
 
     def chosen(source: str, task: str, among: Sequence[Candidate]) -> Candidate:
         def order(candidate: Candidate) -> tuple[float, float]:
@@ -67,11 +68,11 @@ def run(
 
         return max(among, key=order)
 
-    best = {p: chosen(*p, row.ours) for p in places}
-    published = {p: chosen(*p, row.published) for p in places if row.published}
+    best = {p: chosen(*p, row.ours or among[p]) for p in among}
+    published = {p: chosen(*p, row.published) for p in among if row.published}
     picks = [*best.items(), *published.items()]
     final = [cell("fit", *place, candidate, seed) for place, candidate in picks for seed in seeds]
-    final += [cell(k, *p, best[p], seed) for p in places for k in row.controls for seed in seeds]
+    final += [cell(k, *p, best[p], seed) for p in among for k in row.controls for seed in seeds]
     values = bench.run(final)
 
     def over_seeds(kind: str, place: tuple[str, str], candidate: Candidate) -> str:
@@ -92,7 +93,7 @@ def run(
             f"`{ours}`", f"{100 * validation:.1f}", *as_published[1:],
         ])  # fmt: skip
     fits = [v for name, v in values.items() if name.startswith("fit-")]
-    return _section(row, lines, fits, list(seeds), places, validated, cell)
+    return _section(row, lines, fits, list(seeds), list(among), validated, cell)
 
 
 def _section(
@@ -107,11 +108,12 @@ def _section(
     head = ["task", "source", "paper", "ours", *["as published"] * bool(row.published),
             *[kind.replace("_", " ") for kind in row.controls],
             "ours is", "its validation", *["published is"] * bool(row.published)]  # fmt: skip
-    tried = [
-        [f"`{c}`"]
-        + [f"{100 * validated[cell('validate', *p, c).file]['accuracy']:.1f}" for p in places]
-        for c in row.candidates
-    ]
+
+    def validation(place: tuple[str, str], candidate: Candidate) -> str:
+        found = validated.get(cell("validate", *place, candidate).file)
+        return "" if found is None else f"{100 * found['accuracy']:.1f}"
+
+    tried = [[f"`{c}`", *[validation(p, c) for p in places]] for c in row.candidates]
     largest = max(v["program_bytes"] for v in fits)
     unchanged = all(v["source_unchanged"] for v in fits)
     return "\n".join([
