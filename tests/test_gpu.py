@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from test_fit_mappings import OBSERVING
+from test_recipes import WORLDS
 from tiny import black_box, image_source, image_task, series_task, speech_source
 
 import reprogram
@@ -15,18 +17,12 @@ from reprogram.optim import CMAES, SPSA, Backprop
 from reprogram.program import Program
 from reprogram.recipes import RECIPES
 from reprogram.train import Training, fit
-from reprogram.transformations import PadSeries, SeriesToFeatures
+from reprogram.transformations import Frame, PadSeries, SeriesToFeatures
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
-
-WORLDS: dict[str, tuple[Any, Any]] = {
-    name: (image_source, image_task) if name == "ar" else (speech_source, series_task)
-    for name in RECIPES
-}
-
 
 def a_training(optimizer: Any = None, **settings: Any) -> Training:
     return Training(**{
@@ -133,3 +129,20 @@ def test_the_devices_generator_is_left_alone() -> None:
     with forked_rng(1, 2):
         assert torch.equal(torch.rand(3, device="cuda"), first)
     assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", OBSERVING)
+def test_statistics_are_gathered_on_the_device(name: str, tmp_path: Path) -> None:
+    found = []
+    for device in ("cuda", "cpu"):
+        training = Training(
+            image_source(), Frame(), OBSERVING[name](),
+            Backprop(partial(torch.optim.Adam, lr=1e-4)), epochs=2, batch_size=7, device=device,
+        )  # fmt: skip
+        program = fit(training, image_task(), tmp_path / device)
+        assert all(b.device.type == device for b in training.mapping.buffers())
+        table = training.mapping.table()
+        assert table is not None
+        found.append(table.cpu())
+        assert program.metrics["source_unchanged"]
+    torch.testing.assert_close(*found, atol=1e-3, rtol=1e-3)

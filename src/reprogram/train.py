@@ -314,7 +314,7 @@ class _Loop:
             "kept": self.kept,
             "history": self.history,
             "tensors": {n: t.detach().cpu() for n, t in self.program.tensors().items()},
-            "observed": dict(self.training.mapping.named_buffers()),
+            "observed": {n: b.cpu() for n, b in self.training.mapping.named_buffers()},
             "criterion": self.training.criterion.state_dict(),
             "optimizer": self.training.optimizer.state_dict(),
         }

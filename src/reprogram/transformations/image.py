@@ -194,7 +194,7 @@ def finite_bounds(part: nn.Module, source: SourceLike) -> tuple[float, float]:
     if not all(map(math.isfinite, bounds)):
         raise UserError(
             f"{type(part).__name__} needs finite bounds; the door of {source.uri or 'the source'} "
-            "has none: enter before the normalisation"
+            "has none: enter before the normalisation, or give its InputSpec lower and upper"
         )
     return bounds
 
