@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
 
+
 def a_training(optimizer: Any = None, **settings: Any) -> Training:
     return Training(**{
         "source": speech_source().door("features"),
