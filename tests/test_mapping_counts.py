@@ -241,6 +241,13 @@ def test_the_discriminant_follows_what_it_sees_and_forgets() -> None:
     torch.testing.assert_close(mapping.weight, fresh.weight, atol=2e-2, rtol=2e-2)
 
 
+def test_a_task_that_tells_no_counts_is_not_forgotten() -> None:
+    mapping = bound(Discriminant(), 5, 3)
+    for batch in batches(70, 5, 3):
+        mapping.observe(*batch)
+    assert float(mapping.moments.number.sum()) == 70
+
+
 def test_the_discriminant_is_refitted_every_so_many_steps() -> None:
     mapping = bound(Discriminant(every=3), 5, 3)
     mapping.begin_epoch(0, lambda: batches(70, 5, 3))

@@ -101,7 +101,7 @@ class Discriminant(Mapping):
         self.register_buffer("weight", torch.zeros(targets, classes))
         self.register_buffer("bias", torch.zeros(targets))
         self.moments = Moments(classes, targets)
-        self.samples = max(1.0, self.memory * sum(task.counts))
+        self.samples = self.memory * sum(task.counts) or math.inf  # a task that tells no counts
 
     def observe(
         self,
