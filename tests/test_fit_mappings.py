@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import Counted, image_source, image_task
 
-from reprogram.mappings import Bayesian, Discriminant, Frequency, Iterative, Mapping
+from reprogram.mappings import Bayesian, Discriminant, Frequency, Iterative, Logistic, Mapping
 from reprogram.optim import Backprop
 from reprogram.program import Program
 from reprogram.train import Training, fit
@@ -22,6 +22,7 @@ OBSERVING: dict[str, Callable[[], Mapping]] = {
     "Bayesian": Bayesian,
     "Bayesian top": lambda: Bayesian(top=2, fresh_pass=True),
     "Discriminant": Discriminant,
+    "Logistic": lambda: Logistic(every=2),
 }
 EPOCHS = 3
 
@@ -92,7 +93,7 @@ def test_a_saved_map_is_loaded_and_its_counts_are_not_in_it(make, tmp_path: Path
     training = a_training(make())
     program = fit(training, image_task(), tmp_path / "run")
     held = load_file(tmp_path / "run" / "program.safetensors")
-    assert not any("counts" in name or "square" in name for name in held)
+    assert not any("counts" in name or "square" in name or "inverse" in name for name in held)
     again = Program.load(tmp_path / "run", training.source)
     x = image_task().test.batch(torch.arange(5))[0]
     assert torch.equal(again.predict(x).scores, program.predict(x).scores)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from reprogram.mappings import Bayesian, Discriminant, Frequency, Iterative, Linear, Semantic
+from reprogram.mappings import (
+    Bayesian,
+    Discriminant,
+    Frequency,
+    Iterative,
+    Linear,
+    Logistic,
+    Semantic,
+)
 from reprogram.mappings.counts import assign, count
 from reprogram.mappings.discriminant import discriminant, shrunk
 from reprogram.sources import CallableSource
@@ -163,7 +171,9 @@ def test_bayesian_plus_counts_the_mass_of_the_top_classes(top: float, k: int) ->
     torch.testing.assert_close(mapping.counts, n)
 
 
-@pytest.mark.parametrize("make", [Bayesian, lambda: Bayesian(top=2), Discriminant, Frequency])
+@pytest.mark.parametrize(
+    "make", [Bayesian, lambda: Bayesian(top=2), Discriminant, Logistic, Frequency]
+)
 def test_a_class_that_is_absent_drops_no_sample_and_makes_no_nan(make) -> None:
     """The published code numbers classes by those met, and so drops the last one."""
     output = torch.eye(5)[[4, 4, 1, 1]] * 3
@@ -175,7 +185,9 @@ def test_a_class_that_is_absent_drops_no_sample_and_makes_no_nan(make) -> None:
     assert scores[:, [0, 3]].argmax(1).tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("make", [Bayesian, lambda: Bayesian(top=2), Discriminant, Iterative])
+@pytest.mark.parametrize(
+    "make", [Bayesian, lambda: Bayesian(top=2), Discriminant, Logistic, Iterative]
+)
 def test_no_sample_at_all_is_no_nan(make) -> None:
     mapping = bound(make(), 5, 4)
     mapping.begin_epoch(0, list)
@@ -239,6 +251,58 @@ def test_the_discriminant_follows_what_it_sees_and_forgets() -> None:
         fresh.moments.add(*batch)
     fresh.refit()
     torch.testing.assert_close(mapping.weight, fresh.weight, atol=2e-2, rtol=2e-2)
+
+
+def test_logistic_climbs_to_the_likelihood_of_logistic_regression() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    classes, targets, n = 6, 3, 600
+    mix = torch.randn(classes, classes, generator=generator(1)) * torch.logspace(0, -2, classes)
+    z = torch.randn(n, classes, generator=generator(2)).exp() @ mix  # skewed, badly conditioned
+    z = z - z.mean(1, keepdim=True)
+    true = torch.linalg.pinv(mix) @ torch.randn(classes, targets, generator=generator(3))
+    logits = z @ true
+    chances = (2 * logits / logits.std()).softmax(1)
+    y = torch.multinomial(chances, 1, generator=generator(4))[:, 0]
+    mapping = bound(Logistic(rate=0.5, every=5), classes, targets)
+    parts = [(z[i], y[i], torch.ones(len(i))) for i in torch.arange(n).split(50)]
+    mapping.begin_epoch(0, lambda: parts)
+
+    def loss() -> float:
+        return float(torch.nn.functional.cross_entropy(mapping(z), y))
+
+    first, steps = loss(), 100 * len(parts)
+    for step in range(steps):
+        before = mapping.weight.clone()
+        mapping.observe(*parts[step % len(parts)])
+        assert torch.equal(mapping.weight, before)  # the batch's own loss sees the old map
+        mapping.advance(step, steps)
+    best = LogisticRegression(C=1e6, max_iter=5000).fit(z.numpy(), y.numpy())
+    wanted = float(torch.nn.functional.nll_loss(torch.tensor(best.predict_log_proba(z)), y))
+    assert loss() < first
+    assert loss() == pytest.approx(wanted, abs=0.02)
+
+
+def test_a_step_of_logistic_is_its_formula() -> None:
+    output, target, weight = batches(70, 5, 3)[0]
+    weight = torch.linspace(0, 1, 7)
+    mapping = bound(Logistic(rate=0.2), 5, 3)
+    mapping.begin_epoch(0, lambda: batches(70, 5, 3))
+    w, b, mean, inverse = (
+        getattr(mapping, n).double() for n in ("weight", "bias", "mean", "inverse")
+    )
+    z = output.double() - output.double().mean(1, keepdim=True)
+    change, shift = torch.zeros(3, 5).double(), torch.zeros(3).double()
+    for i in range(7):
+        p = (w @ z[i] + b).softmax(0)
+        p[target[i]] -= 1
+        change += weight[i] / weight.sum() * torch.outer(p, inverse @ (z[i] - mean))
+        shift += weight[i] / weight.sum() * p
+    mapping.observe(output, target, weight)
+    mapping.advance(0, 10)
+    torch.testing.assert_close(mapping.weight.double(), w - 0.2 * change, atol=1e-5, rtol=1e-4)
+    wanted = b - 0.2 * (shift - change @ mean)
+    torch.testing.assert_close(mapping.bias.double(), wanted, atol=1e-5, rtol=1e-4)
 
 
 def test_a_task_that_tells_no_counts_is_not_forgotten() -> None:

@@ -19,6 +19,7 @@ from reprogram.mappings import (
     Frequency,
     Iterative,
     Linear,
+    Logistic,
     ManyToOne,
     Mapping,
     Semantic,
@@ -45,6 +46,8 @@ CASES: dict[str, Callable[[], Mapping]] = {
     "Bayesian share": lambda: Bayesian(top=0.9, fresh_pass=True),
     "Discriminant": Discriminant,
     "Discriminant quick": lambda: Discriminant(memory=2.0, every=1),
+    "Logistic": Logistic,
+    "Logistic quick": lambda: Logistic(rate=0.5, memory=2.0, every=1),
     "Semantic": Semantic,
     "Semantic size": lambda: Semantic(size=2, average="probabilities"),
 }
@@ -163,7 +166,7 @@ def test_more_targets_than_sources_are_refused(make) -> None:
         bound(make(), 7, 8)
 
 
-@pytest.mark.parametrize("make", [Linear, Bayesian, Discriminant])
+@pytest.mark.parametrize("make", [Linear, Bayesian, Discriminant, Logistic])
 def test_these_serve_more_targets_than_sources(make) -> None:
     assert bound(make(), 3, 8)(logits(classes=3)).shape == (5, 8)
 
@@ -270,6 +273,9 @@ def test_linear_is_a_linear_map_of_centred_scores() -> None:
         (lambda: Semantic(average="median"), "'average' is 'median'"),
         (lambda: Discriminant(memory=0.0), "'memory' is 0.0; give a positive share"),
         (lambda: Discriminant(every=0), "'every' is 0; give 1 or more steps"),
+        (lambda: Logistic(rate=0.0), "'rate' is 0.0; give a rate in"),
+        (lambda: Logistic(memory=-1.0), "'memory' is -1.0"),
+        (lambda: Logistic(every=0), "'every' is 0"),
         (lambda: Linear(start="zeros"), "'start' is 'zeros'"),
         (lambda: bound(Semantic(encoder="sounds")), "'encoder' is 'sounds'"),
         (lambda: bound(Semantic(encoder="hf:./nowhere")), "hf:./nowhere could not be loaded"),

@@ -122,7 +122,6 @@ AR = Row(
         "zoo:cifar10-resnet56",
         _MOBILENET,
         "zoo:imagenet-mobilenet-v1-0.5-160",
-        "zoo:imagenet-mobilenet-v1-0.75-192",
         "zoo:imagenet-mobilenet-v2-1.0-224",
     ),
     published=(),
@@ -139,7 +138,12 @@ AR = Row(
 )
 
 _FIRST_LABELS = Candidate("ar", {"mapping": "Fixed", "learning_rate": 0.05, **_SHORT})
-_IMAGENET = (_FIRST_LABELS, Candidate("ar", _SHORT), Candidate("trainable-io", _SHORT))
+_IMAGENET = (
+    _FIRST_LABELS,
+    Candidate("ar", _SHORT),
+    Candidate("trainable-io", _SHORT),
+    Candidate("trainable-io", {"mapping": "Logistic", "learning_rate": 0.0005, **_SHORT}),
+)
 _TEN_CLASSES = (
     _FIRST_LABELS,
     Candidate("ar", _SHORT),

@@ -10,6 +10,7 @@ from reprogram.mappings.discriminant import Discriminant
 from reprogram.mappings.fixed import Fixed, ManyToOne
 from reprogram.mappings.frequency import Frequency, Iterative
 from reprogram.mappings.linear import Linear
+from reprogram.mappings.logistic import Logistic
 from reprogram.mappings.semantic import Semantic
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Frequency",
     "Iterative",
     "Linear",
+    "Logistic",
     "ManyToOne",
     "Mapping",
     "Semantic",

@@ -53,6 +53,12 @@ class Moments(nn.Module):
         """The discriminant's weights and bias."""
         return discriminant(self.number, self.total, self.square)
 
+    def covariance(self) -> tuple[Float[Tensor, " classes"], Float[Tensor, "classes classes"]]:
+        """Mean and shrunk covariance of all outputs."""
+        n = self.number.sum().clamp_min(1)
+        mean = self.total.sum(0) / n
+        return mean, shrunk(self.square / n - mean[:, None] * mean, float(n))
+
 
 class Discriminant(Mapping):
     """``log P(t | z)`` under Gaussian classes with one covariance, refitted while training.
