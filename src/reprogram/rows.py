@@ -138,12 +138,8 @@ AR = Row(
 )
 
 _FIRST_LABELS = Candidate("ar", {"mapping": "Fixed", "learning_rate": 0.05, **_SHORT})
-_IMAGENET = (
-    _FIRST_LABELS,
-    Candidate("ar", _SHORT),
-    Candidate("trainable-io", _SHORT),
-    Candidate("trainable-io", {"mapping": "Logistic", "learning_rate": 0.0005, **_SHORT}),
-)
+_IMAGENET = (_FIRST_LABELS, Candidate("ar", _SHORT), Candidate("trainable-io", _SHORT))
+_SLOW = Candidate("trainable-io", {"mapping": "Logistic", "learning_rate": 0.0005, **_SHORT})
 _TEN_CLASSES = (
     _FIRST_LABELS,
     Candidate("ar", _SHORT),
@@ -161,7 +157,7 @@ ELSAYED = Row(
     places={
         (_MOBILENET, _COUNTING): _IMAGENET,
         (_MOBILENET, _MNIST): _IMAGENET,
-        (_MOBILENET, _CIFAR10): _IMAGENET,
+        (_MOBILENET, _CIFAR10): (*_IMAGENET, _SLOW),
         (_RESNET, _MNIST): _TEN_CLASSES,
     },
     published=(),
@@ -183,7 +179,8 @@ ELSAYED = Row(
         "3 for want of time; test had not been read.",
         "The candidate with `mapping=Logistic` joined after the first choices had been measured on "
         "test: there `ar`, chosen for CIFAR-10, reached 65.4 ± 0.7, below the readout (67.8). Its "
-        "numbers were set on validation; the test of counting and CIFAR-10 was thus read twice.",
+        "numbers were set on validation; it stands for CIFAR-10 alone (on the validation of the "
+        "other two tasks it reached 100.0 and 92.8); that test was thus read twice.",
         "Readout is logistic regression on the source's outputs under the untrained program, "
         "linear probe the same on outputs and features; the penalty is chosen on validation.",
         "ImageNet holds the kinds of things that CIFAR-10 asks for; counting squares and digits it "
