@@ -121,6 +121,7 @@ AR = Row(
         "zoo:cifar10-resnet32",
         "zoo:cifar10-resnet56",
         _MOBILENET,
+        "zoo:imagenet-mobilenet-v1-0.5-160",
     ),
     published=(),
     ours=(Candidate("ar", {"epochs": 10}),),
