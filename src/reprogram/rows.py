@@ -178,9 +178,8 @@ ELSAYED = Row(
         "thousand classes worse than the default: the list was shortened then, and 5 epochs became "
         "3 for want of time; test had not been read.",
         "The candidate with `mapping=Logistic` joined after the first choices had been measured on "
-        "test: there `ar`, chosen for CIFAR-10, reached 65.4 ± 0.7, below the readout (67.8). Its "
-        "numbers were set on validation; it stands for CIFAR-10 alone (on the validation of the "
-        "other two tasks it reached 100.0 and 92.8); that test was thus read twice.",
+        "test, where `ar`, chosen for CIFAR-10, lay below the readout. Its numbers were set on "
+        "validation, and it stands for CIFAR-10 alone; that test was thus read twice.",
         "Readout is logistic regression on the source's outputs under the untrained program, "
         "linear probe the same on outputs and features; the penalty is chosen on validation.",
         "ImageNet holds the kinds of things that CIFAR-10 asks for; counting squares and digits it "

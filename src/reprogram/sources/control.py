@@ -173,7 +173,7 @@ def _statistics(layer: nn.Module, output: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of a layer's output, (channels,) each."""
     rows = output.movedim(_channels(layer), -1).flatten(0, -2)  # (samples and places, channels)
     mean = rows.mean(0)
-    return mean, (rows - mean).square_().mean(0).sqrt()  # many times faster than rows.std(0)
+    return mean, (rows - mean).square_().mean(0).sqrt()  # faster than rows.std(0)
 
 
 def _beside(value: Tensor, tensor: Tensor, axis: int) -> Tensor:

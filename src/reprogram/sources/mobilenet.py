@@ -63,7 +63,7 @@ class GraphNetwork(nn.Module):
     """The network that a TFLite graph describes, up to the logits: its softmax is left out.
 
     Its weights have their batch-norms folded in, so it has biases and no normalisation layer.
-    Everything is laid out channels last, which a CPU computes up to twice as fast.
+    Everything is laid out channels last, which suits a CPU better.
 
     Arguments:
         graph: Of :func:`~reprogram.sources.tflite.read_tflite`.

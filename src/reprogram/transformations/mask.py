@@ -86,7 +86,7 @@ class SampleMask(Added):
 
     def mask(self, x: Float[Tensor, "batch channels H W"]) -> Float[Tensor, "batch channels m n"]:
         """f_mask(x | phi), a value for each patch; a patch cut by the edge counts as one."""
-        # A CPU pools in this layout twice as fast.
+        # A CPU pools faster in this layout.
         return self.network(x.contiguous(memory_format=torch.channels_last))
 
     def picture(self) -> Float[Tensor, "channels H W"]:
