@@ -1,6 +1,7 @@
 """The command line as tests call it: in this process, or in a real one."""
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def start(*words: object, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "reprogram", *map(str, words)],
         cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 

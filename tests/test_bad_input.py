@@ -185,7 +185,7 @@ def test_a_task_of_another_kind(refused, series, out):
         (("--set", "segments=9"), "at most 5"),
         (("--set", "segments"), "name=value"),
         (("--set", "segments=1", "--set", "segments=2"), "twice"),
-        (("--set", "optimizer=Adam"), "Python"),
+        (("--set", "optimizer=Adam"), "unknown optimizer 'Adam'"),
         (("--set", "class_weights=1,2,3"), "3 values for 2 classes"),
         (("--set", "seed=-1"), "-1"),
         (("--epochs", "0"), "'epochs' is 0"),

@@ -17,7 +17,11 @@ def example(name: str):
 
 
 def test_every_example_is_run_here():
-    assert {p.stem for p in FOLDER.glob("*.py")} == {"black_box", "own_model"}
+    assert {p.stem for p in FOLDER.glob("*.py")} == {"black_box", "model_server", "own_model"}
+
+
+def test_the_server_has_tests_of_its_own():
+    assert "model_server" in (Path(__file__).parent / "test_http_server.py").read_text()
 
 
 def test_own_model_learns():

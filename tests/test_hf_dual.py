@@ -106,6 +106,19 @@ def test_a_saved_program_finds_the_classes_again(dual):
     assert default.output.names == ("This is a photo of a cat", "This is a photo of a dog")
 
 
+@pytest.mark.parametrize("access", ["label", "topk", "probabilities"])
+def test_classes_come_after_the_access(dual, access):
+    folder, _, source = dual
+    blind = load(f"hf:{folder}?access={access}")
+    x = torch.rand(2, *source.input.shape)
+    with pytest.raises(UserError, match="has no classes yet"):
+        blind(x)
+    named = blind.with_classes(("cat", "dog"))
+    assert named(x).argmax(1).equal(source.with_classes(("cat", "dog"))(x).argmax(1))
+    assert not named.gradient
+    assert load(str(named.uri)).fingerprint() == named.fingerprint()
+
+
 def test_the_control_is_a_function_of_the_seed(dual):
     classes = dual[2].with_classes(("cat", "dog"))
     prints = [classes.randomised(seed).fingerprint() for seed in (1, 1, 2)]

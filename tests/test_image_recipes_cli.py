@@ -14,7 +14,8 @@ import reprogram
 from reprogram.sources import TorchSource
 from reprogram.types import InputSpec, OutputSpec, UserError
 
-VISUAL = ["ar", "trainable-io", "vp", "ilm-vp", "blm", "blm+", "smm", "autovp"]
+VISUAL = ["ar", "trainable-io", "vp", "ilm-vp", "blm", "blm+", "smm", "autovp", "bar", "blackvip",
+          "bvp", "discrete-vp"]  # fmt: skip
 
 
 def draw(folder: Path, classes: int = 2, each: int = 12, size: int = 12) -> Path:
@@ -65,6 +66,21 @@ def test_any_mapping_by_its_name_and_arguments(reprogram, mapping, tmp_path):
     assert described["mapping"]["name"] == mapping.partition("(")[0]
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "evaluations"),
+    [("SPSA(directions=3, c=0.05)", 6), ("CMAES(population=5, diagonal=True)", 5), ("Backprop", 1)],
+)
+def test_any_optimizer_by_its_name_and_arguments(reprogram, optimizer, evaluations, tmp_path):
+    task, out = draw(tmp_path / "images"), tmp_path / "run"
+    numbers = ("--set", f"optimizer={optimizer}", "--set", "mapping=Fixed")
+    done = reprogram(*fit("ar", task, out, *numbers, "--json"))
+    assert done.status == 0, done.err
+    spent = json.loads(done.out.splitlines()[-1])["queries"]
+    training = evaluations * 2 * 19  # in two epochs, of 19 images: 5 of 24 are the test split
+    assert spent - training in (5, 5 + 19)  # a white box is measured on train besides
+    assert json.loads((out / "program.json").read_text())["parameters"]["optimizer"] == optimizer
+
+
 def test_a_palette_a_16_bit_and_a_cmyk_file_are_read(reprogram, tmp_path):
     task, out = draw(tmp_path / "images"), tmp_path / "run"
     first = Image.open(task / "kind-0" / "0.png")
@@ -102,6 +118,10 @@ def refused(reprogram, tmp_path):
         ("autovp", "scale=9", ("'scale'", 9)),
         ("trainable-io", "strength=2", ("'strength'", 2)),
         ("ar", "mapping=Frequency(size=99)", (99, "size 1 to")),
+        ("ar", "optimizer=SPAS", ("unknown optimizer 'SPAS'", "'SPSA'")),
+        ("ar", "optimizer=SPSA(directions=0)", ("'directions'", 0, "1 or more")),
+        ("ar", "optimizer=SPSA(optimizer='Adam')", ("'optimizer' of SPSA is a function",)),
+        ("ar", "queries=0", ("'queries'", 0)),
         ("ar", "mapping=Frequenzy", ("unknown mapping 'Frequenzy'", "Frequency")),
         ("ar", "mapping=Frequency(sise=2)", ("unknown argument of Frequency 'sise'", "size")),
         ("ar", "mapping=Frequency(size=", ("cannot be read", "Name(size=2)")),

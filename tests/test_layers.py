@@ -17,7 +17,7 @@ ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
 PROGRAM = {*MODEL, "model", "parts", "files", "record"}
 TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
-RECIPES = {*TRAIN, "train"}
+RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
     "types": set[str](),
     "files": {"types"},
@@ -28,13 +28,15 @@ ALLOWED = {
     "mappings": {"types", "names"},
     "optim": {"types"},
     "criteria": {"types"},
-    "parts": {"types", "transformations", "mappings"},
+    "parts": {"types", "transformations", "mappings", "optim", "sources"},
     "model": MODEL,
     "record": {"types", "sources"},
     "program": PROGRAM,
     "checkpoint": {"types", "files", "record"},
     "evaluation": {*PROGRAM, "program", "tasks"},
-    "train": TRAIN,
+    "plan": set[str](),
+    "loop": {*TRAIN, "plan"},
+    "train": {*TRAIN, "plan", "loop"},
     "recipes": RECIPES,
     "diagnose": {*RECIPES, "recipes"},
     "search": {*RECIPES, "recipes", "diagnose"},

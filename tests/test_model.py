@@ -9,7 +9,8 @@ from reprogram.criteria import CrossEntropy
 from reprogram.mappings import Fixed, Linear, ManyToOne, Mapping
 from reprogram.model import BatchObjective, Reprogrammed, forked_rng
 from reprogram.optim import flatten
-from reprogram.transformations import PadSeries, SeriesToFeatures, Transformation
+from reprogram.transformations import Compose, PadSeries, SeriesToFeatures, Transformation
+from reprogram.types import UserError
 
 
 class Normed(Transformation):
@@ -160,20 +161,94 @@ def test_rows_without_a_label_do_not_count() -> None:
     assert not objective(model, weights=[0.0] * 10)().any()
 
 
-def test_the_mapping_observes_each_step_once() -> None:
+def test_the_mapping_observes_every_output_with_its_share_of_the_weight() -> None:
     mapping = Noting()
     model = a_model(mapping=mapping)
     counted = Counted(model.source)
-    built = objective(model)
+    built = objective(model, weights=[1.0, 0.0, 2.0, 0.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.0])
     built()
     (seen,) = mapping.noted
     assert torch.equal(seen[0], counted.outputs[0])
     assert not seen[0].requires_grad
     w = parameters(model)
     built(torch.stack([w, w + 0.3, w - 0.3]))
-    _, (mean, target, weight) = mapping.noted
-    torch.testing.assert_close(mean, counted.outputs[1].reshape(3, 10, -1).mean(0))
-    assert torch.equal(target, built.target) and torch.equal(weight, built.weight)
+    _, (output, target, weight) = mapping.noted
+    assert torch.equal(output, counted.outputs[1]) and not output.requires_grad
+    assert torch.equal(target, built.target.repeat(3))
+    torch.testing.assert_close(weight.reshape(3, -1).sum(0), built.weight)
+    assert (weight.reshape(3, -1) == weight[:10]).all()
+
+
+@pytest.mark.parametrize("population", [False, True])
+def test_a_call_that_is_not_observed_leaves_no_trace(population: bool) -> None:
+    mapping = Noting()
+    model = a_model(Normed(), mapping)
+    w = parameters(model)[None].repeat(2, 1) if population else None
+    before = {name: b.clone() for name, b in model.named_buffers()}
+    unseen = objective(model)(w, observe=False)
+    assert not hasattr(mapping, "noted")
+    if population:  # one's own parameters run as they are: their statistics move
+        assert all(torch.equal(b, before[name]) for name, b in model.named_buffers())
+    torch.testing.assert_close(objective(model)(w), unseen)
+    assert len(mapping.noted) == 1
+
+
+# --- discrete programs ------------------------------------------------------------------------
+
+
+class Bits(Transformation):
+    """Sets each of the features to one of two values, drawn for each sample."""
+
+    def bind(self, source, task) -> None:
+        self.logits = nn.Parameter(torch.linspace(-1, 1, FRAMES * BANDS).reshape(FRAMES, BANDS))
+
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        law = torch.distributions.Bernoulli(logits=self.logits)
+        drawn = law.sample((n, len(prepared)))  # pyright: ignore[reportArgumentType]
+        return drawn + prepared.mean((1, 2))[:, None, None], law.log_prob(drawn).sum((2, 3))
+
+
+def test_draws_go_out_in_one_call_with_their_graphs_apart() -> None:
+    model = a_model(Bits())
+    counted = Counted(model.source)
+    losses, log_probability = objective(model).sample(3)
+    assert counted.rows == [30]
+    assert losses.shape == log_probability.shape == (3, 10)
+    losses.sum().backward()
+    assert all(p.grad is not None for p in model.mapping.parameters())
+    assert all(p.grad is None for p in model.transformation.parameters())
+    log_probability.sum().backward()
+    assert all(p.grad is not None for p in model.transformation.parameters())
+    again, _ = objective(model).sample(3)
+    other, _ = objective(model, step=1).sample(3)
+    assert torch.equal(again, losses) and not torch.equal(other, losses)
+    drawn = counted.inputs[0].reshape(3, 10, -1)
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_a_chain_draws_by_its_last_part() -> None:
+    class Doubled(Transformation):
+        def forward(self, prepared: Tensor) -> Tensor:
+            return 2 * prepared
+
+        def after(self, task):
+            return task
+
+    def seen(transformation: Transformation) -> Tensor:
+        model = a_model(transformation)
+        counted = Counted(model.source)
+        objective(model).sample(2)
+        return counted.inputs[0]
+
+    x, _, _ = series_task().train.batch(torch.arange(10))
+    alone, chained = seen(Bits()), seen(Compose([Doubled(), Bits()]))
+    moved = x.mean((1, 2)).repeat(2)[:, None, None].expand_as(alone)
+    torch.testing.assert_close(chained - alone, moved)
+
+
+def test_what_is_not_discrete_has_nothing_to_draw() -> None:
+    with pytest.raises(UserError, match="SeriesToFeatures is not discrete"):
+        objective(a_model()).sample(2)
 
 
 def test_forked_rng_leaves_no_trace_even_on_failure() -> None:

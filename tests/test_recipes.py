@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from typing import Any
+from typing import Any, Unpack, get_type_hints
 
 import pytest
 import torch
@@ -11,9 +11,13 @@ from typechecker import unchecked
 
 from reprogram import parts, recipes
 from reprogram.criteria import CrossEntropy
-from reprogram.optim import CMAES, SPSA, Backprop
+from reprogram.optim import CMAES, NES, SPSA, Backprop, RandomDirections, ScoreFunction
 from reprogram.recipes import RECIPES, find, recipe
+from reprogram.recipes.base import COMMON, Shared, assemble
+from reprogram.sources import Source
+from reprogram.tasks.base import Task
 from reprogram.train import Training, fit
+from reprogram.transformations import Compose, Frame, Resize
 from reprogram.types import UserError
 
 # name -> a source with the recipe's kind of door, and a task of its kind
@@ -29,8 +33,20 @@ WORLDS: dict[str, tuple[Any, Any]] = {
     "blm+": (image_source, image_task),
     "smm": (image_source, image_task),
     "autovp": (image_source, image_task),
+    "bar": (image_source, image_task),
+    "blackvip": (image_source, image_task),
+    "bvp": (image_source, image_task),
+    "discrete-vp": (image_source, image_task),
     "fraud": (image_source, table_task),
 }
+
+
+BLACK = {
+    "bar": RandomDirections,
+    "blackvip": SPSA,
+    "discrete-vp": ScoreFunction,
+}  # which never ask for a gradient
+LEFT_OUT = {"v2s": {"weight_decay"}, "bar": {"label_smoothing"}}
 
 
 @pytest.fixture(params=RECIPES)
@@ -57,7 +73,8 @@ def test_remembers_every_parameter(name: str) -> None:
     training = composed(name, epochs=3, seed=5)
     assert training.recipe == name
     taken = set(inspect.signature(RECIPES[name]).parameters)
-    assert set(training.parameters) == taken - {"source", "task", "optimizer", "device"}
+    written = taken - {"source", "task", "device"} - (set() if name in BLACK else {"optimizer"})
+    assert set(training.parameters) == written
     assert training.parameters["epochs"] == training.epochs == 3
     again = composed(name, **json.loads(json.dumps(training.parameters)))
     assert again.parameters == training.parameters
@@ -69,9 +86,7 @@ def test_remembers_every_parameter(name: str) -> None:
 def test_what_every_recipe_takes(name: str) -> None:
     signature = inspect.signature(RECIPES[name]).parameters
     assert list(signature)[:2] == ["source", "task"]
-    shared = {"optimizer", "epochs", "batch_size", "learning_rate", "mapping", "class_weights",
-              "label_smoothing", "seed", "device"}  # fmt: skip
-    assert shared <= signature.keys()
+    assert Shared.__annotations__.keys() - signature.keys() == LEFT_OUT.get(name, set())
     for parameter in list(signature.values())[2:]:
         assert parameter.kind is parameter.KEYWORD_ONLY, parameter
         assert parameter.default is not parameter.empty, parameter
@@ -80,14 +95,62 @@ def test_what_every_recipe_takes(name: str) -> None:
 
 def test_the_default_optimizer_follows_the_source(name: str) -> None:
     source, task = WORLDS[name]
-    assert type(composed(name).optimizer) is Backprop
+    assert type(composed(name).optimizer) is BLACK.get(name, Backprop)
+    assert type(composed(name, optimizer=None).optimizer) is Backprop
     door = composed(name).source  # a black box has one door
     blind = RECIPES[name](black_box(door), task(), seed=8)
-    assert isinstance(blind.optimizer, SPSA)
-    assert blind.optimizer.seed == 8
+    assert isinstance(blind.optimizer, BLACK.get(name, NES))
+    assert getattr(blind.optimizer, "seed", 8) == 8
     own = CMAES()
     assert RECIPES[name](black_box(source()).door(door.input.kind) if door.input == source().input
                          else black_box(door), task(), optimizer=own).optimizer is own  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "kind", "told"),
+    [
+        ("SPSA(directions=3)", SPSA, {"directions": 3, "seed": 8}),
+        ("Backprop", Backprop, {"mapping_lr": 0.5}),
+        ("CMAES(population=6, diagonal=True)", CMAES, {"population": 6, "seed": 8}),
+    ],
+)
+def test_an_optimizer_by_its_name_and_arguments(name: str, written: str, kind, told) -> None:
+    task = WORLDS[name][1]()
+    training = composed(name, optimizer=written, learning_rate=0.0625, mapping_lr=0.5, seed=8)
+    optimizer: Any = training.optimizer
+    assert type(optimizer) is kind
+    assert {key: getattr(optimizer, key) for key in told} == told
+    assert training.parameters["optimizer"] == written
+    training.bind(task.spec)
+    behind = torch.nn.Linear(2, 2)
+    optimizer.bind(training.transformation, behind, 10)
+    if kind is CMAES:
+        assert optimizer.behind.param_groups[0]["lr"] == 0.5
+        return
+    groups = optimizer.torch_optimizer.param_groups
+    assert [group.get("initial_lr", group["lr"]) for group in groups] == [0.0625, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"optimizer": "Adam"}, "unknown optimizer 'Adam'"),
+        ({"optimizer": "GradientStep"}, "unknown optimizer 'GradientStep'"),
+        ({"optimizer": "SPSA(direction=3)"}, "unknown argument of SPSA 'direction'"),
+        ({"optimizer": "SPSA(directions=0)"}, "'directions' is 0"),
+        ({"optimizer": "SPSA", "learning_rate": -1.0}, "'learning_rate' is -1"),
+        ({"queries": 0}, "'queries' is 0"),
+        ({"validations": 0}, "'validations' is 0"),
+    ],
+)
+def test_a_number_that_does_not_fit_is_named(numbers, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        composed("ar", **numbers)
+
+
+def test_an_unknown_number_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match="'epoch'"):
+        composed(name, epoch=3)
 
 
 def test_the_learning_rate_reaches_the_optimizer(name: str) -> None:
@@ -98,12 +161,15 @@ def test_the_learning_rate_reaches_the_optimizer(name: str) -> None:
 
 
 def test_settings_pass_through(name: str) -> None:
+    smoothed = {"label_smoothing": 0.2} if "label_smoothing" not in LEFT_OUT.get(name, ()) else {}
     training = composed(
-        name, class_weights="balanced", label_smoothing=0.2, seed=6, batch_size=5, mapping="Fixed"
-    )
-    assert isinstance(training.criterion, CrossEntropy)
-    assert training.criterion.class_weights == "balanced"
-    assert training.criterion.label_smoothing == 0.2
+        name, class_weights="balanced", seed=6, batch_size=5, mapping="Fixed", queries=900,
+        validations=2, **smoothed,
+    )  # fmt: skip
+    assert training.criterion.class_weights == "balanced"  # pyright: ignore
+    assert isinstance(training.criterion, CrossEntropy) == bool(smoothed)
+    assert not smoothed or training.criterion.label_smoothing == 0.2  # pyright: ignore
+    assert (training.queries, training.validations) == (900, 2)
     assert training.seed == 6
     assert training.mapping.seed == 6  # pyright: ignore
     assert training.batch_size == 5
@@ -188,3 +254,46 @@ def test_the_decorator_remembers_what_was_given_by_position() -> None:
         training = my_own(speech_source(), series_task(), width=5)
     assert training.recipe == "my-own"
     assert training.parameters == {"epochs": 2, "width": 5}
+
+
+def framed(source: Source, task: Task, *, size: int = 9, **shared: Unpack[Shared]) -> Training:
+    """An image in a frame.
+
+    Arguments:
+        source: Of images.
+        task: Of images.
+        size: Of the image.
+
+    Example:
+        >>> framed.__name__
+        'framed'
+    """
+    del task
+    return assemble(source, Compose([Resize(size), Frame()]), **shared)
+
+
+def test_the_decorator_fills_in_what_recipes_share() -> None:
+    own = recipe(name="mine", epochs=7, mapping="Fixed", without=("weight_decay",))(framed)
+    with pytest.raises(KeyError, match="weight_decay"):  # which it would have to set itself
+        own(image_source(), image_task())
+    own = recipe(epochs=7, mapping="Fixed")(framed)
+    training = own(image_source(), image_task(), seed=3)
+    assert training.recipe == "framed"
+    shared = {key: value for key, value in COMMON.items() if key not in ("optimizer", "device")}
+    assert training.parameters == {"size": 9, **shared, "epochs": 7, "mapping": "Fixed", "seed": 3}
+    with pytest.raises(TypeError, match="'weight_decays' is no number that recipes share"):
+        recipe(weight_decays=1.0)
+    with pytest.raises(TypeError, match="'weight_decays' is no number that recipes share"):
+        recipe(without=("weight_decays",))
+
+
+def test_the_decorator_tells_what_recipes_share() -> None:
+    own = recipe(epochs=7)(framed)
+    parameters = inspect.signature(own).parameters
+    assert list(parameters) == ["source", "task", "size", *COMMON]
+    assert {key: parameters[key].default for key in COMMON} == {**COMMON, "epochs": 7}
+    hints = get_type_hints(own)
+    assert hints["epochs"] is int and hints["size"] is int and "shared" not in hints
+    doc = inspect.getdoc(own) or ""
+    assert doc.index("size: Of the image") < doc.index("epochs: ") < doc.index("Example:")
+    assert inspect.signature(framed).parameters.keys() == {"source", "task", "size", "shared"}

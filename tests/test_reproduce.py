@@ -14,7 +14,7 @@ from reprogram.recipes import find
 from reprogram.reproduce import run, write
 from reprogram.rows import GRIDS, ROWS, Row, find_row
 from reprogram.search import Candidate
-from reprogram.sources import zoo
+from reprogram.sources import split_options, zoo
 from reprogram.tasks import TASKS
 from reprogram.tasks.options import split_name
 from reprogram.types import UserError
@@ -145,9 +145,11 @@ def test_every_row_names_what_there_is():
     ]
     tables = [table for grid in GRIDS.values() for table in grid.tables]
     entries = [e for table in tables for line in table.entries.values() for e in line.values()]
+    exports = {uri: original for grid in GRIDS.values() for uri, original in grid.exports.items()}
     cells += [(e.source, e.task, Candidate(e.recipe, dict(e.numbers))) for e in entries]
     for source, task, candidate in cells:
-        assert source.split(":")[1] in zoo.SOURCES
+        source = exports.get(split_options(source)[0], source)
+        assert split_options(source)[0].split(":")[1] in zoo.SOURCES
         assert split_name(task)[0].split(":")[0] in {name.split(":")[0] for name in TASKS}
         taken = inspect.signature(find(candidate.recipe)).parameters
         assert candidate.numbers.keys() <= taken.keys()

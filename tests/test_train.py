@@ -64,7 +64,8 @@ def test_the_loss_falls_and_the_source_stays(optimizer: Any, opaque: bool) -> No
     losses = []
     program = fit(training, series_task(), progress=lambda p: losses.append(p.loss))
     assert sum(losses[-6:]) < 0.8 * sum(losses[:6])
-    assert program.metrics["train"]["accuracy"] > 0.5
+    assert evaluate(program, series_task().train)["accuracy"] > 0.5
+    assert ("train" in program.metrics) == (not opaque)  # it would cost queries
     assert program.metrics["source_unchanged"]
     assert training.source.fingerprint() == fingerprint
 
@@ -256,6 +257,22 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert all(float(row["validation_loss"]) > 0 for row in rows)
 
 
+def test_a_blind_run_may_keep_what_it_began_with(tmp_path: Path) -> None:
+    """Estimates may lead away: the untrained program is a candidate."""
+    wild = SPSA(partial(torch.optim.SGD, lr=3.0), c=0.05)
+    training = a_training(wild, opaque=True, mapping=ManyToOne())
+    started: list[dict[str, Tensor]] = []
+    training.mapping.begin_epoch = lambda *_: started.append(  # pyright: ignore
+        tensors(training.program(series_task().spec))
+    )
+    program = fit(training, series_task(), tmp_path / "run")
+    assert equal(tensors(program), started[0])
+    with (tmp_path / "run/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["loss"] == "" for row in rows] == [True, False, False]
+
+
 def stopped(folder: Path, **settings: Any) -> None:
     def stop(p) -> None:
         if p.step == 2:
@@ -340,7 +357,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
         ({"batch_size": 0}, "'batch_size' is 0; give 1 or more"),
         ({"device": "quantum"}, "'device' is 'quantum'"),
         ({"device": "cuda:99"}, "'device' is 'cuda:99'"),
-        ({"opaque": True}, "Backprop needs a gradient, and source given .*use SPSA or CMAES"),
+        ({"opaque": True}, "Backprop needs a gradient, and source given .*use NES, SPSA or CMAES"),
     ],
 )
 def test_a_bad_argument_is_named(settings: dict[str, Any], said: str) -> None:

@@ -15,12 +15,15 @@ from safetensors.torch import load_file, save_file
 from tiny import SIDE, image_source, image_task, series_task, speech_source
 from torch import Tensor
 
-from reprogram import parts, transformations
+from reprogram import parts, sources, transformations
 from reprogram.sources import TorchSource
 from reprogram.transformations import (
+    BasisOverlay,
     Channels,
     Compose,
+    Coordinator,
     Crop,
+    DiscreteOverlay,
     Flip,
     Frame,
     ModulateSeries,
@@ -30,6 +33,7 @@ from reprogram.transformations import (
     SampleMask,
     ScaledFrame,
     SeriesToFeatures,
+    Subspace,
     TableOverlay,
     Transformation,
 )
@@ -41,6 +45,7 @@ class Case(NamedTuple):
     source: Callable[[], TorchSource]
     task: Callable
     bounded: bool = True  # whether the result is promised to be inside the source's bounds
+    gradient: bool = True  # whether one passes; a discrete part refuses
 
 
 def _waveform() -> TorchSource:
@@ -49,6 +54,10 @@ def _waveform() -> TorchSource:
 
 def _features() -> TorchSource:
     return speech_source().door("features")
+
+
+def _resized(part: Transformation) -> Compose:
+    return Compose([Resize(SIDE), part])
 
 
 CASES = {
@@ -114,6 +123,53 @@ CASES = {
     "Channels": Case(
         lambda: Compose([Channels(), Resize(12), Frame()]), image_source, multispectral_task
     ),
+    "BasisOverlay": Case(lambda: _resized(BasisOverlay()), image_source, image_task),
+    "BasisOverlay border": Case(
+        lambda: _resized(BasisOverlay(width=3, strength=0.4, squash="sigmoid")),
+        image_source,
+        image_task,
+    ),
+    "BasisOverlay dct": Case(
+        lambda: _resized(BasisOverlay(basis="dct", size=5, colour=False, squash="clamp")),
+        image_source,
+        image_task,
+    ),
+    "BasisOverlay random": Case(
+        lambda: _resized(BasisOverlay(basis="random", size=30, width=4, squash="none", seed=2)),
+        open_image_source,
+        image_task,
+        bounded=False,
+    ),
+    "Coordinator": Case(lambda: _resized(Coordinator()), image_source, image_task),
+    "Coordinator encoder": Case(
+        lambda: _resized(
+            Coordinator(
+                sources.load("zoo:images"), strength=0.3, grid=3, widths=[6], start="zeros"
+            )
+        ),
+        image_source,
+        image_task,
+    ),
+    "DiscreteOverlay": Case(
+        lambda: _resized(DiscreteOverlay(size=6, levels=5, strength=0.6)),
+        image_source,
+        image_task,
+        gradient=False,
+    ),
+    "Subspace of Frame": Case(
+        lambda: Subspace(Compose([Resize(12), Frame()]), 20), image_source, image_task
+    ),
+    "Subspace of SampleMask": Case(
+        lambda: _resized(Subspace(SampleMask(squash="tanh"), 40, seed=1)), image_source, image_task
+    ),
+    "Subspace of SeriesToFeatures": Case(
+        lambda: Subspace(SeriesToFeatures(width=3, hidden=5, dropout=0.3), 8),
+        _features,
+        series_task,
+    ),
+    "Subspace of a Subspace": Case(
+        lambda: Subspace(Subspace(PadSeries(clip=True), 20), 4), _waveform, series_task
+    ),
     "nested": Case(
         lambda: Compose([Compose([Resize(5), Resize(SIDE)]), Overlay(squash="clamp")]),
         image_source,
@@ -176,7 +232,12 @@ def test_gradient_reaches_every_parameter_and_none_of_the_source(case: Case) -> 
     part, source, _, x = bound(case)
     assert list(part.parameters())
     part.train()
-    source(part(part.prepare(x))).square().sum().backward()
+    loss = source(part(part.prepare(x))).square().sum()
+    if not case.gradient:
+        with pytest.raises(UserError, match="no gradient passes"):
+            loss.backward()
+        return
+    loss.backward()
     for name, parameter in part.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -62,6 +62,7 @@ def compute(cell: Cell) -> dict[str, Any]:
     controls: dict[str, Callable[[], dict[str, float]]] = {
         "majority": lambda: diagnose.majority(task),
         "linear_probe": lambda: diagnose.linear_probe(shown, task),
+        "mapping_alone": lambda: diagnose.mapping_alone(shown, task),
         "readout": lambda: diagnose.linear_probe(shown, task, features=False),
         "random_source": lambda: diagnose.random_source(recipe, source, task, **numbers),
         "scratch": lambda: diagnose.scratch(task, seed=cell.seed),

@@ -43,11 +43,13 @@ class Table:
         entries: Row name -> column name -> entry; every row has the same columns.
         order: Rows in the order that a paper claims, worst first: a second table then tells of each
             neighbouring pair whether it holds.
+        against: A row whose last column is a mark: it is told where the others first reach it.
     """
 
     title: str
     entries: Mapping[str, Mapping[str, Entry]]
     order: Sequence[str] = ()
+    against: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,15 @@ class Grid:
         title: What is shown.
         tables: In order.
         notes: What a reader must know.
+        exports: ONNX sources that are written first, and the source that each is an export of;
+            ``{folder}`` stands for the grid's own.
     """
 
     name: str
     title: str
     tables: Sequence[Table]
     notes: Sequence[str] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -86,16 +91,20 @@ def run(
     """
     from reprogram.sources import load as load_source
 
-    entries = [e for t in grid.tables for row in t.entries.values() for e in row.values()]
-    prints = {uri: load_source(uri).fingerprint() for uri in {e.source for e in entries}}
+    place = Path(folder) / grid.name
+    _export(grid, place)
+    tables = [[e for row in t.entries.values() for e in row.values()] for t in grid.tables]
+    uris = {e.source: e.source.format(folder=place) for entries in tables for e in entries}
+    prints = {uri: load_source(uri).fingerprint() for uri in set(uris.values())}
 
     def cell(entry: Entry, seed: int) -> Cell:
+        uri = uris[entry.source]
         numbers = dict(entry.numbers)
-        place = entry.source, prints[entry.source], entry.task
-        return Cell(entry.kind, *place, entry.recipe, numbers, seed)
+        return Cell(entry.kind, uri, prints[uri], entry.task, entry.recipe, numbers, seed)
 
-    bench = Bench(Path(folder) / grid.name, jobs, tell)
-    values = bench.run(cell(entry, seed) for seed in seeds for entry in entries)
+    bench = Bench(place, jobs, tell)
+    cells = [cell(entry, seed) for entries in tables for seed in seeds for entry in entries]
+    values = bench.run(cells)
 
     def measured(entry: Entry) -> list[float]:
         found = [values[cell(entry, seed).file] for seed in seeds]
@@ -113,6 +122,17 @@ def run(
     return "\n".join([*text, *[f"- {note}" for note in grid.notes], ""])
 
 
+def _export(grid: Grid, place: Path) -> None:
+    """Write the ONNX files that are not there yet."""
+    from reprogram.sources import load as load_source
+    from reprogram.sources.onnx_export import export_onnx
+
+    for uri, original in grid.exports.items():
+        file = Path(uri.format(folder=place).removeprefix("onnx:"))
+        if not file.is_file():
+            export_onnx(load_source(original), file)
+
+
 def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str]:
     columns = list(next(iter(table.entries.values())))
     lines = [
@@ -120,6 +140,8 @@ def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str
         for name, row in table.entries.items()
     ]
     text = [f"**{table.title}**", "", *markdown(["", *columns], lines), ""]
+    if table.against:
+        text += [_reached(table, measured), ""]
     if table.order:
         pairs = list(zip(table.order, table.order[1:], strict=False))
         told = [
@@ -132,6 +154,21 @@ def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str
         ]
         text += ["Does the order hold?", "", *markdown(["", *columns], told), ""]
     return text
+
+
+def _reached(table: Table, measured: Callable[[Entry], list[float]]) -> str:
+    """Where each row first reaches the last column of the one that it is held against."""
+    means = {
+        name: {column: statistics.fmean(measured(entry)) for column, entry in row.items()}
+        for name, row in table.entries.items()
+    }
+    mark = list(means[str(table.against)].values())[-1]
+    told = [
+        f"{name} at {next((c for c, value in row.items() if value >= mark), 'none')}"
+        for name, row in means.items()
+        if name != table.against
+    ]
+    return f"{table.against} ends at {100 * mark:.1f}; reached by: {', '.join(told)}."
 
 
 def _compared(worse: Sequence[float], better: Sequence[float]) -> str:

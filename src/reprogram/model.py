@@ -51,8 +51,8 @@ class BatchObjective:
     """The losses of one batch as a function of the transformation's parameters.
 
     Every evaluation of a step draws the same random numbers, so losses differ by the parameters
-    alone; see :class:`~reprogram.optim.Objective` for the two ways of calling it. What the mapping
-    gathers comes from the same outputs: the unperturbed ones, or their mean over a population.
+    alone; see :class:`~reprogram.optim.Objective` for the ways of calling it. The mapping observes
+    the outputs that the losses come from, each of P evaluations with 1/P of its sample's weight.
 
     Arguments:
         model: Bound.
@@ -76,22 +76,45 @@ class BatchObjective:
         # The mean over the batch is then the mean over its labelled samples.
         self.weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
 
-    def __call__(self, parameters: Tensor | None = None) -> Tensor:
-        """Losses (batch,), or (P, batch) of parameters (P, D) in one source call."""
-        model = self.model
+    def __call__(self, parameters: Tensor | None = None, *, observe: bool = True) -> Tensor:
+        """Losses (batch,), or (P, batch) of parameters (P, D) in one source call.
+
+        Arguments:
+            parameters: Of the transformation, flattened; ``None`` for those it has.
+            observe: Whether the mapping, and running statistics, take notice of this call.
+        """
         if parameters is None:
             with forked_rng(self.seed, self.step):
-                output = model.source(model.transformation(self.prepared))
-            model.mapping.observe(output.detach(), self.target, self.weight)
-            return self.criterion(model.mapping(output), self.target, self.weight)
-        p = len(parameters)
+                output = self.model.source(self.model.transformation(self.prepared))
+            return self._losses(output, 1, observe)[0]
         with torch.no_grad():
-            inputs = [self._transform(row, first=i == 0) for i, row in enumerate(parameters)]
-            output = model.source(torch.cat(inputs))
-        seen = output.reshape(p, len(self.target), *output.shape[1:]).mean(0)
-        model.mapping.observe(seen, self.target, self.weight)
-        losses = self.criterion(model.mapping(output), self.target.repeat(p), self.weight.repeat(p))
-        return losses.reshape(p, -1)
+            inputs = [
+                self._transform(row, first=observe and i == 0) for i, row in enumerate(parameters)
+            ]
+            output = self.model.source(torch.cat(inputs))
+        return self._losses(output, len(parameters), observe)
+
+    def sample(self, n: int) -> tuple[Tensor, Tensor]:
+        """Losses (n, batch) of n draws of a discrete program, and their log-probabilities.
+
+        One source call. The losses have a graph to the mapping, the log-probabilities (n, batch)
+        to the transformation.
+
+        Raises:
+            UserError: if the transformation is not discrete.
+        """
+        with forked_rng(self.seed, self.step):
+            inputs, log_probability = self.model.transformation.sample(self.prepared, n)
+        with torch.no_grad():
+            output = self.model.source(inputs.detach().flatten(0, 1))
+        return self._losses(output, n, True), log_probability
+
+    def _losses(self, output: Tensor, p: int, observe: bool) -> Tensor:
+        """(P batch, *output) -> (P, batch)."""
+        target, weight = self.target.repeat(p), self.weight.repeat(p)
+        if observe:
+            self.model.mapping.observe(output.detach(), target, weight / p)
+        return self.criterion(self.model.mapping(output), target, weight).reshape(p, -1)
 
     def _transform(self, row: Tensor, *, first: bool) -> Tensor:
         """The batch under other parameters; running statistics move once a step, by the first."""

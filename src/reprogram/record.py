@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from reprogram.sources import Source
+from reprogram.sources import Source, bare
 from reprogram.types import UserError
 
 FORMAT = 1
@@ -50,7 +50,8 @@ class Record(BaseModel):
 
 
 def probe(source: Source) -> Tensor:
-    """The source's scores (2, classes) on two seeded samples; costs two queries."""
+    """The source's scores (2, classes) on two seeded samples, which are on no account."""
+    source = bare(source)
     generator = torch.Generator().manual_seed(0)
     spec = source.input
     x = torch.rand((2, *spec.shape), generator=generator)

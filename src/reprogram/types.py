@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -46,6 +46,31 @@ class Tokens(NamedTuple):
     values: Tensor  # (batch, length) ids or (batch, length, width) embeddings
     mask: Tensor  # (batch, length), 1 where a token stands
     position: Tensor | None = None  # (batch,), where the answer is read; None: the whole sequence
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        """The same function of every part."""
+        position = None if self.position is None else function(self.position)
+        return Tokens(function(self.values), function(self.mask), position)
+
+
+def rows(x: Tensor | Tokens) -> int:
+    """Samples in a batch.
+
+    Example:
+        >>> import torch
+        >>> rows(Tokens(torch.zeros(4, 9), torch.ones(4, 9)))
+        4
+    """
+    return len(x.values if isinstance(x, Tokens) else x)
+
+
+def select(x: Tensor | Tokens, index: Tensor) -> Tensor | Tokens:
+    """Samples of a batch by their indices."""
+
+    def part(tensor: Tensor) -> Tensor:
+        return tensor[index.to(tensor.device)]
+
+    return x.map(part) if isinstance(x, Tokens) else part(x)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import typer.main
 from reprogram.cli.demo import demo
 from reprogram.cli.evaluate import evaluate
 from reprogram.cli.exits import leave
+from reprogram.cli.export import export
 from reprogram.cli.fit import fit
 from reprogram.cli.listing import show_list
 from reprogram.cli.predict import predict
@@ -22,6 +23,7 @@ from reprogram.cli.reproduce import reproduce
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(demo)
 app.command("list")(show_list)
+app.command()(export)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from reprogram.cli.exits import tell
 if TYPE_CHECKING:
     from reprogram.tasks import Split
 
-ORDER = {
+ORDER: dict[str, Any] = {
     "recipe": "series-to-features",
     "source": "zoo:speech-commands",
     "task": "ucr:GunPoint",

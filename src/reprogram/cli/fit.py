@@ -16,6 +16,8 @@ def fit(
         str | None, typer.Option("--recipe", metavar="NAME", help="See reprogram list recipes.")
     ] = None,
     source: options.Source = None,
+    access: options.Access = None,
+    adapter: options.Adapter = None,
     task: Annotated[
         str | None,
         typer.Option("--task", metavar="TASK", help="See reprogram list tasks; or your own file."),
@@ -40,6 +42,23 @@ def fit(
     seed: options.Seed = None,
     device: options.Device = None,
     label: options.Label = None,
+    budget: Annotated[
+        int | None,
+        typer.Option("--budget", min=0, help="Most queries to spend, measuring included."),
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option("--price", min=0, help="Of a thousand queries.", show_default="the adapter's"),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="FILE",
+            help="Keep a black box's answers here, for other runs too.",
+            show_default="with the checkpoint, until the run is done",
+        ),
+    ] = None,
     controls: Annotated[
         bool,
         typer.Option("--controls", help="Compute the controls too: it takes about as long again."),
@@ -64,6 +83,10 @@ def fit(
     from reprogram.types import UserError
 
     before = runs.read_record(out) if resume and out is not None else None
+    if source is not None:
+        source = runs.source_uri(source, access, adapter)
+    elif access is not None or adapter is not None:
+        raise UserError("--access and --adapter say how to reach --source, which is missing")
     given: dict[str, Any] = {"recipe": recipe, "source": source, "task": task, "label": label}
     given = {name: value for name, value in given.items() if value is not None}
     order = {**(before or {}), **given}
@@ -95,6 +118,8 @@ def fit(
         numbers[name] = value
     order["numbers"] = {**order.get("numbers", {}), **numbers}
     order["controls"] = controls or order.get("controls", False)
+    account = {"budget": budget, "price": price, "cache": cache and str(cache)}
+    order |= {name: value for name, value in account.items() if value is not None}
 
     place = out or runs.fresh(Path("runs") / runs.slug(order["task"]))
     done = carry_out(Order(**order), place, resume=resume, checkpoint_seconds=checkpoint_seconds)

@@ -41,10 +41,11 @@ def show_list(
 
 
 def _sources() -> dict[str, str]:
-    from reprogram.sources import hf, timm, zoo
+    from reprogram.sources import hf, http, onnx, timm, zoo
 
     found = {f"zoo:{name}": told for name, (_, told) in zoo.SOURCES.items()}
-    return found | {"hf:ORG/MODEL": first_line(hf), "timm:NAME": first_line(timm)}
+    others = {"hf:ORG/MODEL": hf, "timm:NAME": timm, "onnx:PATH": onnx, "https://...": http}
+    return found | {name: first_line(module) for name, module in others.items()}
 
 
 def _tasks() -> dict[str, str]:
@@ -60,23 +61,9 @@ def _recipes() -> dict[str, str]:
 
 
 def _parts(room: str) -> dict[str, str]:
-    from reprogram import mappings, parts, transformations
+    from reprogram import parts
 
-    contracts = (mappings.Mapping, transformations.Transformation)
-    found = parts.known(room).items()
-    return {name: first_line(part) for name, part in found if part not in contracts}
-
-
-def _optimizers() -> dict[str, str]:
-    from reprogram import optim
-
-    found = {name: getattr(optim, name) for name in optim.__all__}
-    abstract = (optim.Optimizer, optim.GradientStep)
-    return {
-        name: first_line(part)
-        for name, part in found.items()
-        if inspect.isclass(part) and hasattr(part, "step") and part not in abstract
-    }
+    return {name: first_line(part) for name, part in parts.known(room).items()}
 
 
 def first_line(documented: Any) -> str:
@@ -90,5 +77,5 @@ LISTS: dict[str, Callable[[], dict[str, str]]] = {
     "recipes": _recipes,
     "transformations": lambda: _parts("transformations"),
     "mappings": lambda: _parts("mappings"),
-    "optimizers": _optimizers,
+    "optimizers": lambda: _parts("optimizers"),
 }

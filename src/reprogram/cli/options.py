@@ -27,6 +27,17 @@ Source = Annotated[
     str | None,
     typer.Option("--source", metavar="URI", help="See reprogram list sources."),
 ]
+Access = Annotated[
+    str | None,
+    typer.Option(
+        "--access", metavar="LEVEL",
+        help="A black box that tells no more: label, topk, topk:3, probabilities or logits.",
+    ),
+]  # fmt: skip
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", metavar="FILE", help="How to speak to an http:// source."),
+]
 Strict = Annotated[
     bool,
     typer.Option(

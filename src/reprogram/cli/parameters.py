@@ -69,8 +69,6 @@ def check(key: str, known: collections.abc.Iterable[str], recipe: str) -> None:
     Raises:
         UserError: naming the nearest ones.
     """
-    if key == "optimizer":
-        raise UserError("an optimizer is given in Python: reprogram.recipes.NAME(optimizer=...)")
     if key not in known:
         raise nearest(f"parameter of recipe {recipe}", key, known)
 
@@ -87,7 +85,8 @@ def read(text: str, hint: Any) -> Any:
     """
     origin, arms = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        for arm in sorted(arms, key=lambda arm: arm is str):  # a string spells anything
+        spelt = [arm for arm in arms if _wanted(arm) is not None]
+        for arm in sorted(spelt, key=lambda arm: arm is str):  # a string spells anything
             try:
                 return read(text, arm)
             except ValueError:

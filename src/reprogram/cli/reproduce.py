@@ -14,7 +14,9 @@ from reprogram.cli.exits import tell
 def reproduce(
     row: Annotated[
         str,
-        typer.Argument(metavar="ROW", help="Which table: v2s, ar, elsayed, mappings or fraud."),
+        typer.Argument(
+            metavar="ROW", help="Which table: v2s, ar, elsayed, mappings, fraud or black-box."
+        ),
     ],
     task: Annotated[
         list[str] | None,

@@ -27,6 +27,9 @@ class Order:
     task: str
     label: str = "label"
     controls: bool = False
+    budget: int | None = None
+    price: float | None = None
+    cache: str | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,17 +63,23 @@ def carry_out(
     if not 0 <= seed < SEED_BOUND:
         raise UserError(f"argument 'seed' is {seed}; give 0 to {SEED_BOUND - 1}")
     task = tasks.load(order.task, label=order.label, seed=seed)
-    source = sources.load(order.source)
+    bare = sources.load(order.source)
+    price = bare.price if order.price is None else order.price
+    source = sources.Metered(bare, sources.Ledger(budget=order.budget, price=price))
+    training = recipe(source, task, **order.numbers)
     try:
         with Display() as display:
             for note in task.notes:
                 display.note(f"note: {note}")
             program = train.fit(
-                recipe(source, task, **order.numbers),
+                training,
                 task,
                 out,
                 resume,
                 progress=display,
+                quote=lambda plan: display.note(str(plan)),
+                cache=order.cache and Path(order.cache).expanduser(),
+                after=diagnose.probe_queries(training, task) if order.controls else 0,
                 checkpoint_seconds=checkpoint_seconds,
                 beside={RECORD: json.dumps(asdict(order), indent=1)},
             )
@@ -79,11 +88,13 @@ def carry_out(
             if task.test is not None and "majority" not in controls:
                 controls["majority"] = diagnose.majority(task)["accuracy"]
             if order.controls and "linear_probe" not in controls:
+                spent = source.ledger.spent
                 metrics["controls"] = diagnose.controls(
                     recipe, source, task,
                     tell=lambda name: display.note(f"control: {name.replace('_', ' ')}"),
                     **order.numbers,
                 )  # fmt: skip
+                metrics["control_queries"] = source.ledger.spent - spent
             write_json(out / METRICS, metrics)
     except KeyboardInterrupt as stop:
         going_on = command("fit", "--resume", "--out", out)
@@ -118,6 +129,8 @@ def summary(done: Done, following: str) -> str:
             lines[f"{split} accuracy"] = f"{metrics[split]['accuracy']:.3f}"
     for name, value in metrics.get("controls", {}).items():
         lines[f"  {name.replace('_', ' ')}"] = f"{value:.3f}"
+    paid = f", for {metrics['cost']:,.2f}" if "cost" in metrics else ""
+    lines["queries"] = f"{metrics['queries']:,}{paid}"
     lines["parameters trained"] = f"{metrics['parameters']:,}"
     lines["program"] = f"{metrics['program_bytes'] / 1000:.1f} kB"
     lines["source unchanged"] = "yes" if metrics["source_unchanged"] else "NO"

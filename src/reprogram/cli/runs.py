@@ -39,6 +39,21 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w]+", "-", name).strip("-").lower() or "run"
 
 
+def source_uri(source: str, access: str | None, adapter: Path | None) -> str:
+    """A source's URI with these among its options: that is how a program names it.
+
+    Example:
+        >>> source_uri("zoo:speech-commands#log-mel", "label", None)
+        'zoo:speech-commands?access=label#log-mel'
+    """
+    base, hash_, door = source.partition("#")
+    options = {"access": access, "adapter": adapter and str(adapter)}
+    for name, value in options.items():
+        if value is not None:
+            base += f"{'&' if '?' in base else '?'}{name}={value}"
+    return f"{base}{hash_}{door}"
+
+
 def command(*words: str | Path) -> str:
     """A command line that works when pasted: this program as it was called, then the words."""
     called = Path(sys.argv[0])

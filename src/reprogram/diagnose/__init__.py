@@ -5,6 +5,8 @@ from reprogram.diagnose.controls import (
     controls,
     linear_probe,
     majority,
+    mapping_alone,
+    probe_queries,
     random_source,
     scratch,
 )
@@ -15,6 +17,8 @@ __all__ = [
     "linear_probe",
     "logistic",
     "majority",
+    "mapping_alone",
+    "probe_queries",
     "random_source",
     "scratch",
 ]

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from reprogram import optim
 from reprogram.diagnose.classical import STRENGTHS, chances, reported_split
+from reprogram.evaluation import Prepared, measure
+from reprogram.loop import Loop
 from reprogram.mappings import Fixed
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
@@ -88,6 +90,32 @@ def linear_probe(training: Training, task: Task, *, features: bool = True) -> Me
         return metrics(found, torch.from_numpy(truth), torch.ones(len(truth)))
 
 
+def probe_queries(training: Training, task: Task) -> int:
+    """What :func:`linear_probe` asks of a source: its outputs, and its features where it has any.
+
+    Of all the controls it alone asks the source itself.
+    """
+    rows = sum(len(split) for split in (task.train, task.validation, task.test) if split)
+    return rows * (1 + training.source.shows_features)
+
+
+def mapping_alone(training: Training, task: Task) -> Metrics:
+    """Of the mapping behind the untrained transformation: what no query spent on training adds.
+
+    A mapping that is found from outputs takes its first pass; one that is trained stays as it
+    starts.
+
+    Arguments:
+        training: Fresh from a recipe.
+        task: With a test split.
+    """
+    test = reported_split(task)
+    training.bind(task.spec)
+    loop = Loop(training, task)
+    loop.begin()
+    return measure(loop.model, Prepared(training.transformation, test, training.device), 64)
+
+
 def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) -> Metrics:
     """Of the same recipe, numbers and loop on the source with every weight permuted.
 
@@ -153,7 +181,7 @@ def controls(
 
     Arguments:
         recipe: The recipe under control.
-        source: Its source; one that is opaque has no random control.
+        source: Its source; one whose weights cannot be seen has no random control.
         task: With a test split.
         tell: Called with the name of each control before it starts.
         **numbers: The recipe's parameters.
@@ -164,7 +192,7 @@ def controls(
         "linear_probe": lambda: linear_probe(recipe(source, task, **numbers), task),
         "scratch": lambda: scratch(task, seed=seed),
     }
-    if source.gradient:
+    if source.open:
         parts["random_source"] = lambda: random_source(recipe, source, task, **numbers)
     values = {}
     for name, part in parts.items():

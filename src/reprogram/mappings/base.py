@@ -26,6 +26,11 @@ class Mapping(nn.Module):
         """Learn the shapes, draw what is random; called at fit and again at load."""
         del source, task
 
+    def passes(self, epochs: int) -> int:
+        """Passes over the training split that :meth:`begin_epoch` asks for in so many epochs."""
+        del epochs
+        return 0
+
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Called by fit before the first step of each epoch: a refit of the map.
 

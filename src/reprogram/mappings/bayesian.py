@@ -84,6 +84,10 @@ class Bayesian(Mapping):
             (mass * weight[:, None]).reshape(-1),
         )
 
+    def passes(self, epochs: int) -> int:
+        """One for the first map, or one before each epoch."""
+        return epochs if self.fresh_pass else min(epochs, 1)
+
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Weigh by what the last epoch's steps showed, or by a pass."""
         if epoch == 0 or self.fresh_pass:

@@ -119,6 +119,10 @@ class Discriminant(Mapping):
         self.moments.fade(math.exp(-float(weight.sum()) / self.samples))
         self.moments.add(output, target, weight)
 
+    def passes(self, epochs: int) -> int:
+        """One, for the first map."""
+        return min(epochs, 1)
+
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Solve for the first map by one pass, before the first epoch alone."""
         if epoch == 0:

@@ -62,6 +62,10 @@ class Frequency(Mapping):
         self.register_buffer("index", first)
         self.register_buffer("counts", torch.zeros(classes, targets), persistent=False)
 
+    def passes(self, epochs: int) -> int:
+        """One, for the first map."""
+        return min(epochs, 1)
+
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Count and assign, before the first epoch alone."""
         if epoch == 0:
@@ -125,6 +129,10 @@ class Iterative(Frequency):
     ) -> None:
         """Count a training batch."""
         count(self.counts, output.argmax(1), target, weight)
+
+    def passes(self, epochs: int) -> int:
+        """One for the first map, or one before each epoch."""
+        return epochs if self.fresh_pass else min(epochs, 1)
 
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Assign by what the last epoch's steps showed, or by a fresh pass."""

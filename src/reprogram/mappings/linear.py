@@ -58,6 +58,10 @@ class Linear(Mapping):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(targets))
 
+    def passes(self, epochs: int) -> int:
+        """One, where the first map is solved for."""
+        return 0 if self.start == "random" else min(epochs, 1)
+
     @torch.no_grad()
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Solve for the initial weights, before the first epoch alone."""

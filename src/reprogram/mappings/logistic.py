@@ -74,6 +74,10 @@ class Logistic(Mapping):
         self.samples = self.memory * sum(task.counts) or math.inf  # a task that tells no counts
         self.pending: tuple[Tensor, Tensor] | None = None
 
+    def passes(self, epochs: int) -> int:
+        """One, for the first map."""
+        return min(epochs, 1)
+
     def begin_epoch(self, epoch: int, one_pass: OnePass) -> None:
         """Start at the discriminant of one pass, before the first epoch alone."""
         if epoch > 0:

@@ -16,18 +16,24 @@ from reprogram.optim.base import (
     unflatten,
 )
 from reprogram.optim.cmaes import CMAES
-from reprogram.optim.estimators import SPSA, Backprop
+from reprogram.optim.directions import NES, SPSA, RandomDirections
+from reprogram.optim.estimators import Backprop
+from reprogram.optim.score import ScoreFunction
 from reprogram.types import UserError
 
 __all__ = [
     "CMAES",
+    "NES",
     "SPSA",
     "Backprop",
     "GradientStep",
     "MakeScheduler",
     "Objective",
     "Optimizer",
+    "RandomDirections",
+    "ScoreFunction",
     "cosine",
+    "decay",
     "default",
     "flatten",
     "milestones",
@@ -38,6 +44,31 @@ __all__ = [
 def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """A scheduler from full learning rate to zero along a half cosine over the whole run."""
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def decay(power: float, offset: float = 1.0) -> MakeScheduler:
+    """Makes a scheduler of Spall's gains: ``a_k = a / (k + offset)^power``, k = 0 at first.
+
+    Arguments:
+        power: 0.602 as Spall advises, 0.4 in BlackVIP; >= 0.
+        offset: Steps by which the decay is delayed, > 0.
+
+    Raises:
+        UserError: if a number is out of its range.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = decay(0.5, offset=4)(optimizer, 100)
+        >>> optimizer.param_groups[0]["lr"]
+        0.5
+    """
+    if not 0 <= power < math.inf:
+        raise UserError(f"argument 'power' is {power}; give 0 or more")
+    if not 0 < offset < math.inf:
+        raise UserError(f"argument 'offset' is {offset}; give a positive number of steps")
+    return lambda optimizer, steps: torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda k: (k + offset) ** -power
+    )
 
 
 def milestones(
@@ -65,19 +96,20 @@ def default(
     """What a recipe uses when it is given no optimiser: Adam with a cosine schedule.
 
     Arguments:
-        gradient: Whether the source lets one pass (``source.gradient``): Backprop, else SPSA.
+        gradient: Whether the source lets one pass (``source.gradient``): Backprop, else NES with
+            four orthogonal directions a step.
         learning_rate: Of Adam.
         scheduler: Makes the schedule; ``None`` for a constant rate.
         mapping_lr: Learning rate of the mapping where it is another one.
         weight_decay: L2 coefficient as Adam has it: the penalty is ``weight_decay / 2 * |w|^2``.
-        seed: Of SPSA's directions.
+        seed: Of the directions.
 
     Raises:
         UserError: if a number is out of its range.
 
     Example:
         >>> type(default(False, learning_rate=0.01)).__name__
-        'SPSA'
+        'NES'
     """
     if not 0 < learning_rate < math.inf:
         raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
@@ -88,4 +120,8 @@ def default(
     adam = partial(torch.optim.Adam, lr=learning_rate, weight_decay=weight_decay)
     if gradient:
         return Backprop(adam, scheduler=scheduler, mapping_lr=mapping_lr)
-    return SPSA(adam, scheduler=scheduler, mapping_lr=mapping_lr, directions=8, seed=seed)
+    # A penalty is weighed against the loss, whose size ranks do not know.
+    return NES(
+        adam, directions=4, ranks=weight_decay == 0, orthogonal=True, calibrate=False,
+        scheduler=scheduler, mapping_lr=mapping_lr, seed=seed,
+    )  # fmt: skip

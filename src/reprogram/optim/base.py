@@ -19,10 +19,16 @@ class Objective(Protocol):
     Called with ``None`` it returns losses (batch,) with a graph through source and transformation;
     called with parameters (P, D) it returns (P, batch), all from ONE source call, with a graph that
     reaches the mapping only: the mapping stands behind the source, so its gradient on the observed
-    outputs is exact and costs no query.
+    outputs is exact and costs no query. With ``observe=False`` a call leaves no trace: the mapping
+    gathers nothing from it.
+
+    ``sample(n)`` draws a discrete program n times, in one source call: losses (n, batch) with a
+    graph to the mapping, and log-probabilities (n, batch) with one to the transformation.
     """
 
-    def __call__(self, parameters: Tensor | None = None) -> Tensor: ...
+    def __call__(self, parameters: Tensor | None = None, *, observe: bool = True) -> Tensor: ...
+
+    def sample(self, n: int) -> tuple[Tensor, Tensor]: ...
 
 
 @runtime_checkable
@@ -32,10 +38,12 @@ class Optimizer(Protocol):
     Attributes:
         gradient: Whether the source must let a gradient pass.
         evaluations: Source forwards for each sample and step; known once bound.
+        calibration: Those that the first step takes besides.
     """
 
     gradient: bool
     evaluations: int
+    calibration: int
 
     def bind(self, transformation: nn.Module, mapping: nn.Module, steps: int) -> None:
         """Take hold of the parameters, for a run of ``steps``."""
@@ -73,6 +81,7 @@ class GradientStep:
 
     gradient = True
     evaluations = 1
+    calibration = 0
 
     def __init__(
         self,
@@ -105,6 +114,11 @@ class GradientStep:
     def estimate(self, objective: Objective) -> Tensor:
         """Write ``.grad`` of every parameter; the mean loss, a scalar."""
         raise NotImplementedError
+
+    def write(self, g: Tensor) -> None:
+        """A vector (D,) as the ``.grad`` of the transformation's parameters."""
+        for parameter, part in zip(self.parameters, unflatten(g, self.parameters), strict=True):
+            parameter.grad = part.to(parameter.dtype)
 
     def step(self, objective: Objective) -> Tensor:
         """Estimate, then one step of the torch optimiser and its scheduler."""
@@ -149,3 +163,29 @@ def unflatten(vector: Tensor, like: Iterable[Tensor]) -> list[Tensor]:
     like = list(like)
     parts = vector.split([p.numel() for p in like])
     return [part.reshape(p.shape) for part, p in zip(parts, like, strict=True)]
+
+
+def assign(parameters: Iterable[Tensor], vector: Tensor) -> None:
+    """Write a vector (D,) into the parameters."""
+    parameters = list(parameters)
+    with torch.no_grad():
+        for parameter, part in zip(parameters, unflatten(vector, parameters), strict=True):
+            parameter.copy_(part)
+
+
+def means(losses: Tensor) -> Tensor:
+    """Mean losses (P,) of losses (P, batch), in float64; one that is not finite is very bad.
+
+    Such a mean becomes worse than the worst by as much as the others differ, or by its own size
+    where they do not; if none is finite they stay as they are.
+
+    Example:
+        >>> means(torch.tensor([[1.0, 3.0], [torch.nan, 1.0], [4.0, 4.0]]))
+        tensor([2., 6., 4.], dtype=torch.float64)
+    """
+    mean = losses.detach().cpu().double().mean(1)  # not every device has float64
+    good = mean[mean.isfinite()]
+    if len(good) in (0, len(mean)):
+        return mean
+    worst, spread = good.max(), good.max() - good.min()
+    return mean.where(mean.isfinite(), worst + (spread if spread > 0 else worst.abs()))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprogram.optim.base import MakeOptimizer, Objective, flatten, unflatten
+from reprogram.optim.base import MakeOptimizer, Objective, assign, flatten, means
 from reprogram.types import UserError
 
 
@@ -37,6 +37,7 @@ class CMAES:
     """
 
     gradient = False
+    calibration = 0
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class CMAES:
         population = self.population or 4 + int(3 * np.log(len(start)))
         rng = np.random.default_rng(self.seed)
         self.strategy = cma.CMAEvolutionStrategy(
-            start.double().cpu().numpy(),
+            start.cpu().double().numpy(),
             self.sigma,
             {
                 "popsize": population,
@@ -95,14 +96,14 @@ class CMAES:
         if self.behind is not None:
             self.behind.zero_grad(set_to_none=True)
         losses = objective(population)  # (P, batch)
-        if self.behind is not None:
+        fitness = means(losses)
+        if self.behind is not None and losses.isfinite().all():
             losses.mean().backward()
             self.behind.step()
-        fitness = losses.detach().mean(1).double().tolist()
-        self.strategy.tell(asked, fitness)
-        self.told.append(fitness)
+        self.strategy.tell(asked, fitness.tolist())
+        self.told.append(fitness.tolist())
         self._write_mean()
-        return losses.detach().mean()
+        return fitness.mean()
 
     def state_dict(self) -> dict[str, Any]:
         """What the strategy was told: it repeats itself from that without a query."""
@@ -119,9 +120,4 @@ class CMAES:
             self.behind.load_state_dict(state["behind"])
 
     def _write_mean(self) -> None:
-        mean = torch.tensor(self.strategy.mean).to(self.parameters[0])
-        with torch.no_grad():
-            for parameter, part in zip(
-                self.parameters, unflatten(mean, self.parameters), strict=True
-            ):
-                parameter.copy_(part)
+        assign(self.parameters, torch.tensor(self.strategy.mean).to(self.parameters[0]))

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from reprogram.recipes.autovp import autovp
 from reprogram.recipes.base import Recipe, recipe
+from reprogram.recipes.black_box import bar, blackvip, bvp, discrete_vp
 from reprogram.recipes.images import ar, trainable_io
 from reprogram.recipes.prompts import blm, blm_plus, ilm_vp, smm, vp
 from reprogram.recipes.series import series_to_features, v2s, v2s_fm
@@ -17,8 +18,9 @@ from reprogram.recipes.tables import fraud
 from reprogram.types import nearest
 
 __all__ = [
-    "RECIPES", "Recipe", "ar", "autovp", "blm", "blm_plus", "find", "fraud", "ilm_vp", "known",
-    "recipe", "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vp",
+    "RECIPES", "Recipe", "ar", "autovp", "bar", "blackvip", "blm", "blm_plus", "bvp",
+    "discrete_vp", "find", "fraud", "ilm_vp", "known", "recipe", "series_to_features", "smm",
+    "trainable_io", "v2s", "v2s_fm", "vp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -33,6 +35,10 @@ RECIPES: dict[str, Recipe] = {
     "blm+": blm_plus,
     "smm": smm,
     "autovp": autovp,
+    "bar": bar,
+    "blackvip": blackvip,
+    "bvp": bvp,
+    "discrete-vp": discrete_vp,
     "fraud": fraud,
 }
 

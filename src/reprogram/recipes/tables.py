@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from reprogram import optim
-from reprogram.criteria import ClassWeights
-from reprogram.recipes.base import assemble, recipe
+from typing import Unpack
+
+from reprogram.recipes.base import Shared, assemble, recipe
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.train import Training
@@ -12,25 +12,18 @@ from reprogram.transformations import TableOverlay
 from reprogram.transformations.image import Squash
 
 
-@recipe
+@recipe(learning_rate=0.05, mapping="Discriminant", class_weights="balanced")
 def fraud(
     source: Source,
     task: Task,
     *,
-    optimizer: optim.Optimizer | None = None,
-    epochs: int = 30,
-    batch_size: int = 64,
-    learning_rate: float = 0.05,
-    weight_decay: float = 0.0,
     size: int | None = None,
     squash: Squash = "tanh",
-    mapping: str = "Discriminant",
-    class_weights: ClassWeights = "balanced",
-    label_smoothing: float = 0.0,
-    seed: int = 0,
-    device: str = "cpu",
+    **shared: Unpack[Shared],
 ) -> Training:
     """The features of a transaction written over an image, every class weighted alike.
+
+    ``ManyToOne`` and ``Frequency(size=...)`` are the field's mappings.
 
     References:
         | After: Adversarial Reprogramming of Pretrained Neural Networks for Fraud Detection (Chen,
@@ -39,32 +32,8 @@ def fraud(
     Arguments:
         source: An image classifier.
         task: Of a table.
-        optimizer: By default Adam with a cosine schedule.
-        epochs: Passes over the training split.
-        batch_size: Samples in a step.
-        learning_rate: Of the default optimiser.
-        weight_decay: L2 coefficient of the default optimiser.
         size: Side of the grid of features, in pixels of the source; by default half.
         squash: What keeps the host image inside the source's bounds.
-        mapping: A public mapping; ``ManyToOne`` and ``Frequency(size=...)`` are the field's.
-        class_weights: ``"balanced"`` or none.
-        label_smoothing: Share of the label spread over all classes.
-        seed: Of every random draw.
-        device: Where to compute.
     """
     del task
-    return assemble(
-        source,
-        TableOverlay(size=size, squash=squash),
-        mapping=mapping,
-        optimizer=optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        scheduler=optim.cosine,
-        class_weights=class_weights,
-        label_smoothing=label_smoothing,
-        seed=seed,
-        device=device,
-    )
+    return assemble(source, TableOverlay(size=size, squash=squash), **shared)

@@ -108,6 +108,11 @@ def curves(files: Files) -> Markup | None:
             drawn.append(
                 figure(svg.chart(found, told, mark=mark), f"{told.capitalize()} by epoch.")
             )
+    paid = [(row["queries"], row["validation_accuracy"]) for row in history
+            if {"queries", "validation_accuracy"} <= row.keys()]  # fmt: skip
+    if len(paid) > 1 and "train" not in files.metrics:  # of a source that can only be called
+        chart = svg.chart({"validation": paid}, "accuracy", along="queries")
+        drawn.append(figure(chart, "Accuracy by queries spent."))
     if not drawn:
         return None
     least = f"The dotted line is the epoch of the lowest validation loss, {mark:g}." if mark else ""

@@ -18,13 +18,14 @@ LONGEST = 16  # letters of a class's name beside a matrix
 BINS = 320  # of a long line: more than a screen shows at this width
 
 
-def chart(curves: Curves, told: str, *, mark: float | None = None) -> Markup:
-    """Curves over the epochs with axes and a legend.
+def chart(curves: Curves, told: str, *, mark: float | None = None, along: str = "epoch") -> Markup:
+    """Curves over the epochs, or other whole numbers, with axes and a legend.
 
     Arguments:
         curves: Points by name; the first is drawn in the first colour.
         told: What is measured.
         mark: An epoch to point at.
+        along: What the numbers are.
     """
     width, height, left, top, right, bottom = 460, 250, 48, 36, 448, 216  # the last four: the plot
     points = [point for curve in curves.values() for point in curve]
@@ -37,25 +38,25 @@ def chart(curves: Curves, told: str, *, mark: float | None = None) -> Markup:
     def down(y: float) -> float:
         return bottom - (bottom - top) * (y - levels[0]) / (levels[-1] - levels[0])
 
-    parts = [tag("title", f"{told} by epoch")]
+    parts = [tag("title", f"{told} by {along}")]
     for y in levels:
         parts += [
             _rule(left, down(y), right, down(y)),
             _text(short(y), left - 8, down(y) + 4, "end"),
         ]
     for x in epochs(int(first), int(last)):
-        parts.append(_text(x, across(x), bottom + 18, "middle"))
-    parts.append(_text("epoch", right, height - 2, "end"))
+        parts.append(_text(f"{x:,}", across(x), bottom + 18, "middle"))
+    parts.append(_text(along, right, height - 2, "end"))
     if mark is not None:
         parts.append(_rule(across(mark), top, across(mark), bottom, "mark"))
-    along = left
+    legend = left
     for i, (name, curve) in enumerate(curves.items()):
         places = [(across(x), down(y)) for x, y in curve]
         parts.append(tag("polyline", points=_points(places), class_=f"curve c{i % 4}"))
         for x, y in places if len(places) <= 30 else ():
             parts.append(tag("circle", cx=_r(x), cy=_r(y), r=2.5, class_=f"dot c{i % 4}"))
-        parts += [_box(along, 12, 14, 3, f"dot c{i % 4}"), _text(name, along + 20, 18)]
-        along += 36 + 7 * len(name)
+        parts += [_box(legend, 12, 14, 3, f"dot c{i % 4}"), _text(name, legend + 20, 18)]
+        legend += 36 + 7 * len(name)
     return _svg(width, height, told, parts)
 
 
@@ -183,7 +184,7 @@ def epochs(first: int, last: int) -> list[int]:
         >>> epochs(1, 3), epochs(1, 60)
         ([1, 2, 3], [1, 11, 21, 31, 41, 51])
     """
-    steps = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+    steps = [m * 10**k for k in range(9) for m in (1, 2, 5)]
     step = next((s for s in steps if (last - first) / s <= 8), max(last - first, 1))
     return list(range(first, last + 1, step))
 

@@ -1,20 +1,22 @@
-"""What every frozen source model promises, and the two that hold any torch module or callable."""
+"""What every frozen source model promises, and the one that holds any torch module."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from reprogram.sources.control import noise, permute, rescale
-from reprogram.types import InputSpec, OutputSpec, Scores, Tokens, UserError
+from reprogram.sources.ledger import Ledger
+from reprogram.sources.scores import log_scores
+from reprogram.types import InputSpec, OutputSpec, Scores, Tokens, UserError, rows, select
+
+CALL = 256  # rows in one forward: larger ones leave a processor's caches and are slower
 
 
 class Source(nn.Module):
@@ -27,6 +29,9 @@ class Source(nn.Module):
         output: What comes out; classes come out as finite log-scores.
         uri: The name under which a saved program finds the source again, if it has one.
         vocabulary: Whether it can be given classes by name: ``with_classes(names, templates)``.
+        price: Of a thousand queries, where it is known.
+        shows_features: Whether :meth:`features` has any.
+        open: Whether its weights can be seen: they are hashed, and permuted for a random control.
     """
 
     gradient: bool
@@ -35,6 +40,42 @@ class Source(nn.Module):
     output: OutputSpec
     uri: str | None = None
     vocabulary: bool = False
+    shows_features: bool = False
+    open: bool = False
+    price: float = 0.0
+
+    def ask(self, x: Tensor | Tokens, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
+        """Answers as they come: (rows of ``x`` as indices, outputs of those rows), each row once.
+
+        A source that sends requests overrides this, so that an answer that has come is kept
+        whatever becomes of the others.
+
+        Arguments:
+            x: A batch, as for :meth:`forward`.
+            ledger: Of which every row is reserved before it is sent, and told afterwards.
+
+        Raises:
+            BudgetSpent: if the rows would pass the budget.
+        """
+        for index in torch.arange(rows(x)).split(CALL):
+            ledger.reserve(len(index))
+            try:
+                output = self(select(x, index))
+            except BaseException:
+                ledger.refused(len(index))
+                raise
+            ledger.answered(len(index))
+            yield index, output
+
+    def keys(self, x: Tensor | Tokens) -> list[bytes]:
+        """What tells one sample from another to this source: equal keys, equal answers."""
+        parts = [part for part in (x if isinstance(x, Tokens) else (x,)) if part is not None]
+        arrays = [part.detach().cpu().contiguous().flatten(1).numpy() if part.ndim > 1
+                  else part.detach().cpu()[:, None].numpy() for part in parts]  # fmt: skip
+        return [
+            hashlib.sha256(b"".join(row.tobytes() for row in rows)).digest()
+            for rows in zip(*arrays, strict=True)
+        ]
 
     def door(self, name: str) -> Source:
         """The same weights entered elsewhere.
@@ -108,7 +149,7 @@ class TorchSource(Source):
         False
     """
 
-    gradient = True
+    gradient = open = True
 
     def __init__(
         self,
@@ -131,6 +172,7 @@ class TorchSource(Source):
         self.stages = tuple(stages)
         self.chain = nn.ModuleList(stage.module for stage in stages)
         self.input, self.output, self.scores, self.uri = stages[0].input, output, scores, uri
+        self.shows_features = hasattr(self.chain[-1], "features")
         self.requires_grad_(False)
         self.train(False)
 
@@ -145,7 +187,7 @@ class TorchSource(Source):
     def features(self, x: Tensor | Tokens) -> Tensor | None:
         """(batch, width): the last stage's ``features``, if it has that method."""
         *first, last = self.chain
-        if not hasattr(last, "features"):
+        if not self.shows_features:
             return None
         for stage in first:
             x = stage(x)
@@ -174,7 +216,7 @@ class TorchSource(Source):
 
     def fingerprint(self) -> str:
         """SHA-256 over every weight and buffer behind the door, and the specifications."""
-        digest = hashlib.sha256(_specs(self).encode())
+        digest = hashlib.sha256(specs(self).encode())
         for name, tensor in sorted(self.chain.state_dict().items()):
             value = tensor.detach().cpu().contiguous()
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
@@ -206,114 +248,7 @@ class TorchSource(Source):
         return control
 
 
-class CallableSource(Source):
-    """Any callable that maps a batch to scores: a black box.
-
-    Arguments:
-        function: Takes a tensor (batch, *input.shape); returns an array or tensor: (batch, classes)
-            of logits or probabilities, (batch,) of labels, or for ``TOP_K`` a pair of
-            (batch, k) class indices and (batch, k) probabilities.
-        input: What it takes.
-        output: What it returns once read as log-scores.
-        scores: What it tells.
-        uri: Under which name a saved program finds it again.
-
-    Example:
-        >>> source = CallableSource(
-        ...     lambda x: x.argmax(1), InputSpec("table", (3,)), OutputSpec("classes", (3,)),
-        ...     scores=Scores.LABEL)
-        >>> source(torch.eye(3)).argmax(1)
-        tensor([0, 1, 2])
-    """
-
-    gradient = False
-
-    def __init__(
-        self,
-        function: Callable[[Tensor], Any],
-        input: InputSpec,
-        output: OutputSpec,
-        *,
-        scores: Scores = Scores.LOGITS,
-        uri: str | None = None,
-    ) -> None:
-        super().__init__()
-        self.function = function
-        self.input, self.output, self.scores, self.uri = input, output, scores, uri
-
-    @torch.no_grad()
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, *input.shape) -> (batch, *output.shape)."""
-        raw = self.function(x.detach())
-        if self.output.kind != "classes":
-            return torch.as_tensor(raw, device=x.device)
-        scores = log_scores(raw, self.scores, self.output.shape[0], device=x.device)
-        if len(scores) != len(x):
-            raise UserError(f"the source answered {len(scores)} of {len(x)} samples; its function "
-                            "takes a batch and returns a row for each sample")  # fmt: skip
-        return scores
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the specifications: the weights cannot be seen."""
-        return hashlib.sha256(_specs(self).encode()).hexdigest()
-
-
-def log_scores(
-    raw: Any, scores: Scores, classes: int, *, device: torch.device | None = None,
-    epsilon: float = 1e-6,
-) -> Tensor:  # fmt: skip
-    """What a model told, as finite log-scores (batch, classes).
-
-    Logits pass unchanged. Probabilities are floored at ``epsilon``. ``TOP_K`` spreads the mass that
-    was not told evenly over the other classes; ``LABEL`` is one-hot with ``epsilon`` elsewhere.
-
-    Raises:
-        UserError: if the answer's shape does not fit or a value is not finite.
-
-    Example:
-        >>> told = (torch.tensor([[2, 0]]), torch.tensor([[0.5, 0.3]]))
-        >>> log_scores(told, Scores.TOP_K, 4).exp()
-        tensor([[0.3000, 0.1000, 0.5000, 0.1000]])
-    """
-    if scores == Scores.TOP_K:
-        indices, told = _as_tensor(raw[0], device).long(), _as_tensor(raw[1], device).float()
-        if indices.shape != told.shape or indices.ndim != 2:
-            raise UserError(f"the source returned shapes {tuple(indices.shape)} and "
-                            f"{tuple(told.shape)}; (batch, k) twice was promised")  # fmt: skip
-        _check_classes(indices, classes)
-        k = indices.shape[1]
-        rest = (1 - told.sum(1, keepdim=True)).clamp_min(0) / max(classes - k, 1)
-        value = rest.expand(-1, classes).scatter(1, indices, told)
-    elif scores == Scores.LABEL:
-        labels = _as_tensor(raw, device).long()
-        if labels.ndim != 1:
-            raise UserError(f"the source returned shape {tuple(labels.shape)}; labels of shape "
-                            "(batch,) were promised")  # fmt: skip
-        _check_classes(labels, classes)
-        value = nn.functional.one_hot(labels, classes).float()
-    else:
-        raw = _as_tensor(raw, device)
-        value = raw.float() if raw.dtype != torch.float64 else raw
-    if value.ndim != 2 or value.shape[1] != classes:
-        raise UserError(
-            f"the source returned shape {tuple(value.shape)}; (batch, {classes}) was promised"
-        )
-    if not torch.isfinite(value).all():
-        raise UserError("the source returned a score that is not finite; check its input range")
-    return value if scores == Scores.LOGITS else value.clamp_min(epsilon).log()
-
-
-def _as_tensor(raw: Any, device: torch.device | None) -> Tensor:
-    return (raw if isinstance(raw, Tensor) else torch.as_tensor(np.asarray(raw))).to(device)
-
-
-def _check_classes(indices: Tensor, classes: int) -> None:
-    outside = indices[(indices < 0) | (indices >= classes)]
-    if len(outside):
-        raise UserError(f"the source returned class {int(outside[0])}; classes 0 to {classes - 1} "
-                        "were promised")  # fmt: skip
-
-
-def _specs(source: Source) -> str:
-    specs = {"input": source.input.json(), "output": source.output.json(), "scores": source.scores}
-    return json.dumps(specs, sort_keys=True)
+def specs(source: Source) -> str:
+    """What a source takes and tells, as text to be hashed."""
+    told = {"input": source.input.json(), "output": source.output.json(), "scores": source.scores}
+    return json.dumps(told, sort_keys=True)

@@ -6,17 +6,24 @@ announce under the entry point group ``reprogram.transformations``, and nothing 
 
 from reprogram.transformations.augment import Crop, Flip
 from reprogram.transformations.base import Compose, Transformation
+from reprogram.transformations.basis import BasisOverlay
+from reprogram.transformations.coordinator import Coordinator
+from reprogram.transformations.discrete import DiscreteOverlay
 from reprogram.transformations.frame import Frame, ScaledFrame
 from reprogram.transformations.image import Channels, Resize
 from reprogram.transformations.mask import SampleMask
 from reprogram.transformations.overlay import Overlay
 from reprogram.transformations.series import ModulateSeries, PadSeries, SeriesToFeatures
+from reprogram.transformations.subspace import Subspace
 from reprogram.transformations.table import TableOverlay
 
 __all__ = [
+    "BasisOverlay",
     "Channels",
     "Compose",
+    "Coordinator",
     "Crop",
+    "DiscreteOverlay",
     "Flip",
     "Frame",
     "ModulateSeries",
@@ -26,6 +33,7 @@ __all__ = [
     "SampleMask",
     "ScaledFrame",
     "SeriesToFeatures",
+    "Subspace",
     "TableOverlay",
     "Transformation",
 ]

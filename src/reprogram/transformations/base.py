@@ -41,6 +41,24 @@ class Transformation(nn.Module):
         """The part without parameters of the program: computed once a sample and cached."""
         return x
 
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """Draws of a discrete program, from torch's generators.
+
+        Arguments:
+            prepared: (batch, *prepared).
+            n: Draws for each sample.
+
+        Returns:
+            Source inputs (n, batch, *source.input.shape) and the log-probabilities of having drawn
+            them (n, batch), with a graph to the parameters.
+
+        Raises:
+            UserError: if the program is not discrete.
+        """
+        del prepared, n
+        raise UserError(f"{type(self).__name__} is not discrete: it has nothing to draw; "
+                        "use SPSA, RandomDirections, NES or CMAES")  # fmt: skip
+
     def advance(self, step: int, steps: int) -> None:
         """Called after each step: annealing, projection."""
         del step, steps
@@ -96,9 +114,16 @@ class Compose(Transformation):
 
     def forward(self, prepared: Tensor) -> Tensor:
         """(batch, *prepared) -> (batch, *source.input.shape)."""
-        x = self.parts[self._once](prepared)
-        for part in self.parts[self._once + 1 :]:
-            x = part(part.prepare(x))
+        return self.parts[-1](self._before_last(prepared))
+
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """The last part's draws, of what the parts before it make."""
+        return self.parts[-1].sample(self._before_last(prepared), n)
+
+    def _before_last(self, x: Tensor) -> Tensor:
+        """What the last part has prepared."""
+        for i in range(self._once, len(self.parts) - 1):
+            x = self.parts[i + 1].prepare(self.parts[i](x))
         return x
 
     def after(self, task: TaskSpec) -> TaskSpec:

@@ -43,10 +43,7 @@ class Resize(Transformation):
 
     def forward(self, prepared: Float[Tensor, "batch c h w"]) -> Float[Tensor, "batch c size size"]:
         """Interpolate; values stay inside the old range."""
-        size = (self.size, self.size)
-        if prepared.shape[2:] == size:
-            return prepared
-        return F.interpolate(prepared, size, mode="bilinear", antialias=True, align_corners=False)
+        return resized(prepared, (self.size, self.size))
 
     def extra_repr(self) -> str:
         return str(self.size)
@@ -146,6 +143,13 @@ def squash(kind: Squash, w: Tensor) -> Tensor:
     if kind == "sigmoid":
         return 2 * w.sigmoid() - 1
     return w.clamp(-1, 1)
+
+
+def resized(x: Float[Tensor, "batch c h w"], size: tuple[int, ...]) -> Float[Tensor, "batch c m n"]:
+    """Bilinear, antialiased when shrinking; an image of that size passes."""
+    if x.shape[2:] == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def as_channels(x: Float[Tensor, "batch c h w"], channels: int) -> Float[Tensor, "batch d h w"]:

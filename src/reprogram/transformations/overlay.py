@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from reprogram.transformations.image import (
@@ -117,8 +117,7 @@ class Overlay(Added):
     ) -> None:
         super().__init__(strength, squash)
         check_choice("start", start, ("zeros", "normal"))
-        if width is not None and width < 1:
-            raise UserError(f"argument 'width' is {width}; give pixels, 1 or more, or None")
+        check_width(width)
         self.width, self.seed = width, seed
         self.start: Literal["zeros", "normal"] = start
 
@@ -131,14 +130,8 @@ class Overlay(Added):
         self.meet_under(source, task)
         shape = self.shape
         if self.width is not None:
-            if 2 * self.width >= min(self.shape[1:]):
-                raise UserError(
-                    f"argument 'width' is {self.width}: a border of an image of {self.shape[1]}x"
-                    f"{self.shape[2]} is narrower than half of it; None covers the whole image"
-                )
-            at = around(self.shape, (self.width, self.width, self.width, self.width))
-            self.register_buffer("at", at, persistent=False)
-            shape = (len(at),)
+            self.register_buffer("at", border(self.shape, self.width), persistent=False)
+            shape = self.at.shape
         if self.start == "normal":
             generator = torch.Generator().manual_seed(self.seed)
             self.pattern = nn.Parameter(torch.randn(shape, generator=generator))
@@ -161,3 +154,27 @@ class Overlay(Added):
         strength = "" if self.squash == "none" else f"strength={self.strength}, "
         start = "" if self.start == "zeros" else f", start={self.start!r}"
         return f"{width}{strength}squash={self.squash!r}{start}"
+
+
+def check_width(width: int | None) -> None:
+    """A border has a pixel or more.
+
+    Raises:
+        UserError: if it has none.
+    """
+    if width is not None and width < 1:
+        raise UserError(f"argument 'width' is {width}; give pixels, 1 or more, or None")
+
+
+def border(shape: tuple[int, ...], width: int) -> Int[Tensor, " places"]:
+    """Places of (channels, height, width) in a border.
+
+    Raises:
+        UserError: if nothing is left inside it.
+    """
+    if 2 * width >= min(shape[1:]):
+        raise UserError(
+            f"argument 'width' is {width}: a border of an image of {shape[1]}x{shape[2]} is "
+            "narrower than half of it; None covers the whole image"
+        )
+    return around(shape, (width, width, width, width))
