@@ -100,10 +100,14 @@ def test_a_budget_holds_on_both_sides_and_what_was_paid_is_kept(faulty, tmp_path
     first = Metered(faulty.source(batch=4, timeout=0.4), Ledger(budget=50))
     first.remember(tmp_path / "answers.sqlite", "run")
     with pytest.raises(BudgetSpent):
-        first(pixels(80, seed=1))
+        for part in pixels(80, seed=1).split(16):
+            first(part)
     assert faulty.count()["computed"] - before <= first.ledger.spent <= 50
     answered = first.ledger.queries
-    assert answered > 0
+    assert 16 <= answered <= 50
+    with pytest.raises(BudgetSpent, match="80 more queries would pass the budget of 50"):
+        first(pixels(80, seed=2))  # not begun: what cannot be paid whole sends nothing
+    assert first.ledger.queries == answered
     first.forget()
     again = Metered(faulty.source(batch=4, timeout=0.4), Ledger())
     again.remember(tmp_path / "answers.sqlite", "run")
