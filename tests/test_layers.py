@@ -15,15 +15,16 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
-PROGRAM = {*MODEL, "model", "parts", "files", "record"}
+PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts"}
 TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
 RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
     "types": set[str](),
+    "texts": set[str](),
     "files": {"types"},
-    "tasks": {"types", "files"},
+    "tasks": {"types", "files", "texts"},
     "sources": {"types", "files"},
-    "transformations": {"types"},
+    "transformations": {"types", "texts"},
     "names": {"types"},
     "mappings": {"types", "names"},
     "optim": {"types"},

@@ -13,6 +13,7 @@ from reprogram.mappings import Mapping
 from reprogram.optim import unflatten
 from reprogram.sources import Source
 from reprogram.transformations import Transformation
+from reprogram.types import Tokens, joined
 
 
 class Reprogrammed(nn.Module):
@@ -73,7 +74,7 @@ class BatchObjective:
     ) -> None:
         self.model, self.criterion, self.seed, self.step = model, criterion, seed, step
         self.prepared, self.target, weight = batch
-        # The mean over the batch is then the mean over its labelled samples.
+        # The mean over the batch is then the mean over its labelled samples, or over all labels.
         self.weight = weight * (len(weight) / weight.sum().clamp_min(1e-12))
 
     def __call__(self, parameters: Tensor | None = None, *, observe: bool = True) -> Tensor:
@@ -91,7 +92,7 @@ class BatchObjective:
             inputs = [
                 self._transform(row, first=observe and i == 0) for i, row in enumerate(parameters)
             ]
-            output = self.model.source(torch.cat(inputs))
+            output = self.model.source(joined(inputs))
         return self._losses(output, len(parameters), observe)
 
     def sample(self, n: int) -> tuple[Tensor, Tensor]:
@@ -106,12 +107,12 @@ class BatchObjective:
         with forked_rng(self.seed, self.step):
             inputs, log_probability = self.model.transformation.sample(self.prepared, n)
         with torch.no_grad():
-            output = self.model.source(inputs.detach().flatten(0, 1))
+            output = self.model.source(_one_batch(inputs))
         return self._losses(output, n, True), log_probability
 
     def _losses(self, output: Tensor, p: int, observe: bool) -> Tensor:
         """(P batch, *output) -> (P, batch)."""
-        target, weight = self.target.repeat(p), self.weight.repeat(p)
+        target, weight = torch.cat([self.target] * p), torch.cat([self.weight] * p)
         if observe:
             self.model.mapping.observe(output.detach(), target, weight / p)
         return self.criterion(self.model.mapping(output), target, weight).reshape(p, -1)
@@ -129,6 +130,13 @@ class BatchObjective:
             for name, buffer in transformation.named_buffers():
                 buffer.copy_(state[name])
         return x
+
+
+def _one_batch(draws: Tensor | Tokens) -> Tensor | Tokens:
+    """Draws (n, batch, ...) as one batch (n batch, ...)."""
+    if isinstance(draws, Tokens):
+        return draws.map(lambda part: part.detach().flatten(0, 1))
+    return draws.detach().flatten(0, 1)
 
 
 @contextlib.contextmanager

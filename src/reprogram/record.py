@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from reprogram.sources import Source, bare
-from reprogram.types import UserError
+from reprogram.sources.control import noise
+from reprogram.types import Tokens, UserError, select
 
 FORMAT = 1
 TENSORS, RECORD, CHECKPOINT = "program.safetensors", "program.json", "checkpoint"
@@ -54,12 +55,16 @@ def probe(source: Source) -> Tensor:
     source = bare(source)
     generator = torch.Generator().manual_seed(0)
     spec = source.input
-    x = torch.rand((2, *spec.shape), generator=generator)
-    if np.isfinite(spec.lower) and np.isfinite(spec.upper):
-        x = x * (spec.upper - spec.lower) + spec.lower
+    if spec.kind in ("tokens", "embeddings"):
+        x = select(noise(spec, generator), torch.arange(2))
+    else:
+        x = torch.rand((2, *spec.shape), generator=generator)
+        if np.isfinite(spec.lower) and np.isfinite(spec.upper):
+            x = x * (spec.upper - spec.lower) + spec.lower
     device = next((p.device for p in source.parameters()), torch.device("cpu"))
     with torch.no_grad():
-        return source(x.to(device)).float().cpu().flatten(1)
+        x = x.map(lambda part: part.to(device)) if isinstance(x, Tokens) else x.to(device)
+        return source(x).float().cpu().flatten(1)
 
 
 def difference(record: SourceRecord, source: Source) -> str | None:

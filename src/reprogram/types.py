@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 InputKind = Literal[
-    "image", "waveform", "features", "series", "tokens", "embeddings", "noise", "state", "table"
-]
+    "image", "waveform", "features", "series", "tokens", "embeddings", "noise", "state", "table",
+    "text",
+]  # fmt: skip
+Notation = Literal["", "sequence", "smiles"]
+TargetKind = Literal["classes", "labels", "tokens"]
 OutputKind = Literal["classes", "embedding", "token scores", "image", "state", "series"]
 
 
@@ -53,11 +58,76 @@ class Tokens(NamedTuple):
         return Tokens(function(self.values), function(self.mask), position)
 
 
+@runtime_checkable
+class Tokenizer(Protocol):
+    """How a language source reads text.
+
+    Attributes:
+        size: Tokens there are; ids run from 0 to ``size - 1``.
+        pad: Id of the token that fills up.
+        unknown: Id of the token of what is not known.
+        mask: Id of the token that stands for what is to be guessed, if there is one.
+        start: Id of the token before every text, if there is one.
+        end: Id of the token behind every text, and between two, if there is one.
+    """
+
+    size: int
+    pad: int
+    unknown: int
+    mask: int | None
+    start: int | None
+    end: int | None
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, without start and end, as many as it takes."""
+        ...
+
+    def token(self, index: int) -> str:
+        """How the token of that id is written."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash of everything that decides what :meth:`encode` returns."""
+        ...
+
+
+class Lexicon(nn.Module):
+    """What a language source knows of its tokens.
+
+    Arguments:
+        tokenizer: How it reads text; ``None`` where that is not known.
+        embeddings: (tokens, width): what stands for each token at the door ``embeddings``.
+        weight: (tokens, width) of the layer that turns hidden states into token scores, where the
+            source has one: ``weight @ h + bias``.
+        bias: (tokens,).
+    """
+
+    embeddings: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(
+        self, tokenizer: Tokenizer | None, embeddings: Tensor, weight: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.tokenizer = tokenizer
+        for name, value in (("embeddings", embeddings), ("weight", weight), ("bias", bias)):
+            self.register_buffer(name, None if value is None else value.detach())
+
+    def fingerprint(self) -> str:
+        """A hash of the tables and of what the tokenizer does."""
+        digest = hashlib.sha256(b"" if self.tokenizer is None
+                                else self.tokenizer.fingerprint().encode())  # fmt: skip
+        for value in self.buffers():
+            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
 def rows(x: Tensor | Tokens) -> int:
     """Samples in a batch.
 
     Example:
-        >>> import torch
         >>> rows(Tokens(torch.zeros(4, 9), torch.ones(4, 9)))
         4
     """
@@ -73,6 +143,23 @@ def select(x: Tensor | Tokens, index: Tensor) -> Tensor | Tokens:
     return x.map(part) if isinstance(x, Tokens) else part(x)
 
 
+def joined(parts: Sequence[Any]) -> Any:
+    """Batches of one kind, tensors or tokens, one behind the other.
+
+    Example:
+        >>> part = Tokens(torch.zeros(4, 9), torch.ones(4, 9))
+        >>> rows(joined([part, part]))
+        8
+    """
+    if not isinstance(parts[0], Tokens):
+        return torch.cat(list(parts))
+    position = None
+    if parts[0].position is not None:
+        position = torch.cat([part.position for part in parts])
+    values, mask = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    return Tokens(values, mask, position)
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """What may enter: at a door of a source, or from a target task.
@@ -81,7 +168,8 @@ class InputSpec:
         kind: The modality.
         shape: Shape of one sample without the batch axis: ``(channels, height, width)`` of an
             image, ``(samples,)`` of a waveform, ``(frames, bands)`` of features,
-            ``(channels, length)`` of a series, ``(columns,)`` of a table.
+            ``(channels, length)`` of a series, ``(columns,)`` of a table, ``(tokens,)``,
+            ``(tokens, width)`` of embeddings, ``(characters,)`` of a text: the longest there is.
         lower: Smallest value a sample may hold, in natural units.
         upper: Largest value a sample may hold.
         rate: Samples (or frames) per second, where time has a unit.
@@ -90,6 +178,8 @@ class InputSpec:
         std: Their standard deviation.
         means: Mean of each column of a table, where known.
         stds: Standard deviation of each column; 1 where a column is constant.
+        notation: How a text is written: plainly, as a ``sequence`` of letters (DNA, protein), or as
+            ``smiles``.
     """
 
     kind: InputKind
@@ -102,6 +192,7 @@ class InputSpec:
     std: float = 1.0
     means: tuple[float, ...] = ()
     stds: tuple[float, ...] = ()
+    notation: Notation = ""
 
     def json(self) -> dict[str, Any]:
         """JSON values; an infinite bound becomes ``None``, and columns are named in tables only."""
@@ -115,6 +206,8 @@ class InputSpec:
                 values[columns] = list(values[columns])
             else:  # a fingerprint hashes what stands here: without columns it stays as it was
                 del values[columns]
+        if not self.notation:
+            del values["notation"]
         return values
 
     @classmethod
@@ -156,20 +249,23 @@ class TaskSpec:
         name: The task's name or URI.
         input: What one sample looks like, with the mean and standard deviation of the training
             split.
-        classes: Names of the target classes, in order.
-        counts: Labelled training samples of each class (for class weights).
+        classes: Names of the target classes, in order; of the labels, or of the tokens.
+        counts: Labelled training samples of each class (for class weights), or with each label.
+        target: What is wanted of a sample: one of the ``classes``, yes or no to each of several
+            ``labels``, or one of the ``tokens`` at each place.
     """
 
     name: str
     input: InputSpec
     classes: tuple[str, ...]
     counts: tuple[int, ...] = field(default=())
+    target: TargetKind = "classes"
 
     def json(self) -> dict[str, Any]:
         """JSON values."""
         return {
             "name": self.name,
-            "kind": "classes",
+            "kind": self.target,
             "input": self.input.json(),
             "classes": list(self.classes),
             "counts": list(self.counts),
@@ -183,6 +279,7 @@ class TaskSpec:
             input=InputSpec.from_json(values["input"]),
             classes=tuple(values["classes"]),
             counts=tuple(values["counts"]),
+            target=values["kind"],
         )
 
 
@@ -196,6 +293,8 @@ class SourceLike(Protocol):
     def output(self) -> OutputSpec: ...
     @property
     def uri(self) -> str | None: ...
+    @property
+    def lexicon(self) -> Lexicon | None: ...
 
 
 def nearest(what: str, name: str, known: Iterable[str]) -> UserError:

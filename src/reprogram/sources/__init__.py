@@ -26,7 +26,7 @@ SCHEMES = {
     "http": "reprogram.sources.http",
     "https": "reprogram.sources.http",
 }
-OWN = ("access", "adapter")  # options of this function, whatever else the name may hold
+OWN = ("access", "adapter", "exit")  # options of this function, whatever else the name may hold
 
 
 def load(uri: str) -> Source:
@@ -35,7 +35,8 @@ def load(uri: str) -> Source:
     Arguments:
         uri: ``zoo:NAME``, ``hf:ORG/MODEL[@REV]``, ``timm:NAME``, ``onnx:PATH`` or
             ``http(s)://...?adapter=FILE``, then ``#DOOR`` if wanted. ``?access=label`` (or
-            ``topk:3``, ``probabilities``, ``logits``) makes a black box of it that tells no more.
+            ``topk:3``, ``probabilities``, ``logits``) makes a black box of it that tells no more;
+            ``?exit=hidden`` leaves it in front of its stage of that name.
 
     Raises:
         UserError: for an unknown scheme, name, door or access.
@@ -58,6 +59,7 @@ def load(uri: str) -> Source:
         raise UserError(f"source {uri!r} takes no adapter; it is for http:// and https://")
     room = importlib.import_module(SCHEMES[scheme])
     source: Source = room.load(base, own.get("adapter")) if remote else room.load(name)
+    source = source.exit(own["exit"]) if "exit" in own else source
     source = source.door(door) if door else source
     return restricted(source, own["access"]) if "access" in own else source
 

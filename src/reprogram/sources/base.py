@@ -11,10 +11,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from reprogram.sources.control import noise, permute, rescale
+from reprogram.sources.control import noise, permute, permute_tables, rescale
 from reprogram.sources.ledger import Ledger
 from reprogram.sources.scores import log_scores
-from reprogram.types import InputSpec, OutputSpec, Scores, Tokens, UserError, rows, select
+from reprogram.types import (
+    InputSpec,
+    Lexicon,
+    OutputSpec,
+    Scores,
+    Tokens,
+    UserError,
+    rows,
+    select,
+)
 
 CALL = 256  # rows in one forward: larger ones leave a processor's caches and are slower
 
@@ -29,6 +38,7 @@ class Source(nn.Module):
         output: What comes out; classes come out as finite log-scores.
         uri: The name under which a saved program finds the source again, if it has one.
         vocabulary: Whether it can be given classes by name: ``with_classes(names, templates)``.
+        lexicon: What it knows of its tokens, if it reads text and its weights can be seen.
         price: Of a thousand queries, where it is known.
         shows_features: Whether :meth:`features` has any.
         open: Whether its weights can be seen: they are hashed, and permuted for a random control.
@@ -39,10 +49,15 @@ class Source(nn.Module):
     input: InputSpec
     output: OutputSpec
     uri: str | None = None
+    lexicon: Lexicon | None
     vocabulary: bool = False
     shows_features: bool = False
     open: bool = False
     price: float = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lexicon = None  # no attribute of the class, which would hide a module of that name
 
     def ask(self, x: Tensor | Tokens, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
         """Answers as they come: (rows of ``x`` as indices, outputs of those rows), each row once.
@@ -88,6 +103,15 @@ class Source(nn.Module):
         raise UserError(
             f"source {self.uri or 'given'} has no door {name!r}; it has {self.input.kind}"
         )
+
+    def exit(self, name: str) -> Source:
+        """The same weights left earlier: in front of the stage of that name.
+
+        Raises:
+            UserError: if there is no such stage.
+        """
+        raise UserError(f"source {self.uri or 'given'} has no exit {name!r}; it can only be left "
+                        "at its end")  # fmt: skip
 
     def features(self, x: Tensor | Tokens) -> Tensor | None:
         """What the model computes just before its last layer (batch, width), where it shows it."""
@@ -139,6 +163,7 @@ class TorchSource(Source):
         input: What a lone module takes.
         scores: What a ``classes`` module returns: ``LOGITS`` or ``PROBABILITIES``.
         uri: Under which name a saved program finds it again.
+        lexicon: Of a source that reads text.
 
     Example:
         >>> source = TorchSource(
@@ -159,6 +184,7 @@ class TorchSource(Source):
         input: InputSpec | None = None,
         scores: Scores = Scores.LOGITS,
         uri: str | None = None,
+        lexicon: Lexicon | None = None,
     ) -> None:
         super().__init__()
         if isinstance(stages, nn.Module):
@@ -172,6 +198,7 @@ class TorchSource(Source):
         self.stages = tuple(stages)
         self.chain = nn.ModuleList(stage.module for stage in stages)
         self.input, self.output, self.scores, self.uri = stages[0].input, output, scores, uri
+        self.lexicon = lexicon
         self.shows_features = hasattr(self.chain[-1], "features")
         self.requires_grad_(False)
         self.train(False)
@@ -212,7 +239,27 @@ class TorchSource(Source):
         base = self.uri and self.uri.split("#")[0]
         stages = self.stages[found[0] :]
         uri = base and f"{base}#{stages[0].name}"
-        return TorchSource(stages, self.output, scores=self.scores, uri=uri)
+        lexicon = self.lexicon
+        return TorchSource(stages, self.output, scores=self.scores, uri=uri, lexicon=lexicon)
+
+    def exit(self, name: str) -> TorchSource:
+        """The same weights left in front of the stage of that name: what enters it comes out.
+
+        It is then an embedding of the shape that the stage takes; where the stage takes one place
+        of a text at a time, a text without a ``position`` is told place by place.
+
+        Raises:
+            UserError: if there is no such stage behind this door.
+        """
+        found = [i for i, stage in enumerate(self.stages) if i > 0 and stage.name == name]
+        if not found:
+            exits = ", ".join(self.doors[1:]) or "none but its end"
+            raise UserError(f"source {self.uri or 'given'} has no exit {name!r}; it has {exits}")
+        base, _, door = (self.uri or "").partition("#")
+        mark = "&" if "?" in base else "?"
+        uri = f"{base}{mark}exit={name}{'#' if door else ''}{door}" if base else None
+        output = OutputSpec("embedding", self.stages[found[0]].input.shape)
+        return TorchSource(self.stages[: found[0]], output, uri=uri, lexicon=self.lexicon)
 
     def fingerprint(self) -> str:
         """SHA-256 over every weight and buffer behind the door, and the specifications."""
@@ -221,6 +268,8 @@ class TorchSource(Source):
             value = tensor.detach().cpu().contiguous()
             digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
             digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        if self.lexicon is not None:
+            digest.update(self.lexicon.fingerprint().encode())
         return digest.hexdigest()
 
     def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> TorchSource:
@@ -241,7 +290,12 @@ class TorchSource(Source):
         stages = [Stage(s.name, s.input, copy.deepcopy(s.module)) for s in self.stages]
         for stage in stages:
             permute(stage.module, generator)
-        control = TorchSource(stages, self.output, scores=self.scores)
+        lexicon = copy.deepcopy(self.lexicon)
+        if lexicon is not None:
+            permute_tables(lexicon, generator)
+            if stages[0].input.kind == "tokens":  # one table, whether read here or there
+                lexicon.embeddings = stages[0].module.table.weight.detach()  # pyright: ignore
+        control = TorchSource(stages, self.output, scores=self.scores, lexicon=lexicon)
         if batch is None:
             batch = noise(self.input, generator)
         rescale(control, self, batch, generator)

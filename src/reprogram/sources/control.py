@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.types import InputSpec, Tokens
+from reprogram.types import InputSpec, Lexicon, Tokens
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -31,6 +31,13 @@ def permute(module: nn.Module, generator: torch.Generator) -> None:
         flat = parameter.detach().reshape(-1)
         shuffled = flat[order.to(flat.device)].reshape(parameter.shape)
         parameter.data = torch.empty_like(parameter).copy_(shuffled)
+
+
+def permute_tables(lexicon: Lexicon, generator: torch.Generator) -> None:
+    """Permute every table of a lexicon in itself."""
+    for name, table in lexicon.named_buffers():
+        order = torch.randperm(table.numel(), generator=generator).to(table.device)
+        setattr(lexicon, name, table.reshape(-1)[order].reshape(table.shape))
 
 
 def rescale(

@@ -38,6 +38,7 @@ class Metered(Source):
         self.source, self.ledger = source, ledger or Ledger()
         self.gradient, self.scores, self.open = source.gradient, source.scores, source.open
         self.input, self.output, self.uri = source.input, source.output, source.uri
+        self.lexicon = source.lexicon
         self.vocabulary, self.shows_features = source.vocabulary, source.shows_features
         self.answers: Answers | None = None
         self._prefix: bytes | None = None
@@ -123,6 +124,10 @@ class Metered(Source):
     def door(self, name: str) -> Metered:
         """The same account at another door."""
         return self._like(self.source.door(name))
+
+    def exit(self, name: str) -> Metered:
+        """The same account at another exit."""
+        return self._like(self.source.exit(name))
 
     def with_classes(self, names: Sequence[str], templates: Sequence[str] = ()) -> Metered:
         """The same account of the source with these classes."""

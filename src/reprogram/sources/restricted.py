@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from reprogram.sources.base import Source, specs
 from reprogram.sources.ledger import Ledger
 from reprogram.sources.scores import log_scores
-from reprogram.types import Scores, Tokens, UserError
+from reprogram.types import Lexicon, Scores, Tokens, UserError
 
 TOLD = 5  # classes that TOP_K tells, where nothing else is said
 
@@ -54,6 +55,9 @@ class Restricted(Source):
         self.source, self.scores, self.k = source, scores, k
         self.input, self.output, self.open = source.input, source.output, source.open
         self.vocabulary = source.vocabulary
+        if source.lexicon is not None:  # how it reads is no secret, what it holds is
+            size = len(source.lexicon.embeddings)
+            self.lexicon = Lexicon(source.lexicon.tokenizer, torch.zeros(size, 0))
 
     @property
     def access(self) -> str:
@@ -102,6 +106,10 @@ class Restricted(Source):
     def door(self, name: str) -> Restricted:
         """The same access at another door."""
         return self._like(self.source.door(name))
+
+    def exit(self, name: str) -> Restricted:
+        """The same access at another exit."""
+        return self._like(self.source.exit(name))
 
     def fingerprint(self) -> str:
         """Of the source and of what it may tell."""
