@@ -154,6 +154,8 @@ def test_bound_twice_is_bound_the_same(make) -> None:
 
 
 def test_needs_classes(make) -> None:
+    if isinstance(make(), Linear):
+        pytest.skip("it reads any vector")
     with pytest.raises(UserError, match="reads class scores; source given returns 'embedding'"):
         make().bind(a_source(kind="embedding"), a_task())
 

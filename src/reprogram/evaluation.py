@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reprogram.criteria import CrossEntropy
 from reprogram.model import Reprogrammed
 from reprogram.program import Program
-from reprogram.tasks.base import Split
+from reprogram.tasks.base import Split, Task
 from reprogram.tasks.metrics import metrics
 from reprogram.transformations import Transformation
 
@@ -33,15 +34,30 @@ def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[st
 def measure(model: Reprogrammed, prepared: Prepared, batch_size: int) -> dict[str, float]:
     """The same of a model and a split that is prepared already."""
     model.eval()
-    scores = [
-        model.run(prepared.batch(index)[0]).log_softmax(1).cpu()
+    predictions = torch.cat([
+        model.run(prepared.batch(index)[0]).cpu()
         for index in torch.arange(len(prepared)).split(batch_size)
-    ]
+    ])  # fmt: skip
     targets, weights = prepared.split.targets, prepared.split.weights
-    score = torch.cat(scores)
-    losses = -score.gather(1, targets[:, None])[:, 0] * weights
+    losses = CrossEntropy()(predictions, targets, weights)
     loss = float(losses.sum() / weights.sum().clamp_min(1e-12))
-    return {"loss": loss, **metrics(score, targets, weights)}
+    if predictions.ndim > targets.ndim:
+        predictions = predictions.log_softmax(-1)
+    return {"loss": loss, **metrics(predictions, targets, weights)}
+
+
+def tallies(transformation: Transformation, task: Task) -> dict[str, dict[str, int]]:
+    """How each split was read, where a reader should know (:meth:`Transformation.tally`)."""
+    found: dict[str, dict[str, int]] = {}
+    for name in ("train", "validation", "test"):
+        split: Split | None = getattr(task, name)
+        if split is None:
+            continue
+        for index in torch.arange(len(split)).split(256):
+            for key, count in transformation.tally(split.batch(index)[0]).items():
+                total = found.setdefault(name, {})
+                total[key] = total.get(key, 0) + count
+    return found
 
 
 class Prepared:

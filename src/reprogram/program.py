@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import warnings
 from collections.abc import Mapping as Dictionary
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram import parts, sources
+from reprogram import parts, sources, texts
 from reprogram.files import atomic_directory
 from reprogram.mappings import Mapping
 from reprogram.model import Reprogrammed
@@ -33,7 +35,7 @@ from reprogram.record import (
 )
 from reprogram.sources import Source
 from reprogram.transformations import Transformation
-from reprogram.types import InputSpec, TaskSpec, UserError
+from reprogram.types import InputSpec, TargetKind, TaskSpec, UserError
 
 
 @dataclass(frozen=True)
@@ -41,22 +43,33 @@ class Predictions:
     """What a program says of a batch, in the batch's order.
 
     Attributes:
-        classes: Names of the target classes.
-        scores: Log-probabilities (batch, classes).
+        classes: Names of the target classes; of the labels, or of the tokens.
+        scores: Log-probabilities (batch, classes); of yes to each label (batch, labels); of the
+            tokens at each place (batch, places, tokens).
+        target: What the task asks for.
     """
 
     classes: tuple[str, ...]
     scores: Tensor
+    target: TargetKind = "classes"
 
     @property
     def probabilities(self) -> Tensor:
-        """(batch, classes), rows sum to 1."""
+        """Of the shape of ``scores``; those of classes and of tokens sum to 1."""
         return self.scores.exp()
 
     @property
     def labels(self) -> list[str]:
-        """The likeliest class of each sample."""
-        return [self.classes[i] for i in self.scores.argmax(1).tolist()]
+        """Of each sample the likeliest class, the labels that are likelier than not (parted by
+        commas), or the likeliest token at each place (one behind the other)."""
+        if self.target == "labels":
+            likely = (self.probabilities > 0.5).tolist()
+            return [",".join(c for c, yes in zip(self.classes, row, strict=True) if yes)
+                    for row in likely]  # fmt: skip
+        best = self.scores.argmax(-1).tolist()
+        if self.target == "tokens":
+            return ["".join(self.classes[i] for i in row) for row in best]
+        return [self.classes[i] for i in best]
 
 
 @dataclass
@@ -123,29 +136,42 @@ class Program:
         return save({name: t.detach().cpu().contiguous() for name, t in self.tensors().items()})
 
     @torch.no_grad()
-    def predict(self, x: Tensor | np.ndarray, *, batch_size: int = 64) -> Predictions:
+    def predict(
+        self, x: Tensor | np.ndarray | Sequence[str], *, batch_size: int = 64
+    ) -> Predictions:
         """Class probabilities of target samples.
 
         Arguments:
-            x: (samples, *task.input.shape), in the task's natural units.
+            x: (samples, *task.input.shape), in the task's natural units; texts, where the task's
+                samples are texts.
             batch_size: Samples in one source call.
 
         Raises:
             UserError: if the shape is not the task's or a value is not finite.
         """
+        spec = self.task.input
+        if spec.kind == "text":
+            x = _coded(x)
         x = torch.as_tensor(x)
-        if tuple(x.shape[1:]) != self.task.input.shape:
+        if tuple(x.shape[1:]) != spec.shape and (spec.kind != "text" or x.ndim != 2):
             raise UserError(
-                f"samples have shape {tuple(x.shape[1:])}; the program was fitted to "
-                f"{self.task.input.shape}"
+                f"samples have shape {tuple(x.shape[1:])}; the program was fitted to {spec.shape}"
             )
         model, device = self.model, self.device
         scores = []
         for batch in x.split(batch_size) if len(x) else ():
-            batch = _natural(batch, self.task.input).to(device)
-            scores.append(model(batch).log_softmax(1).cpu())
+            batch = _natural(batch, spec).to(device)
+            scores.append(_log_probabilities(model(batch), self.task.target).cpu())
         empty = torch.zeros(0, len(self.task.classes))
-        return Predictions(self.task.classes, torch.cat(scores) if scores else empty)
+        told = torch.cat(scores) if scores else empty
+        return Predictions(self.task.classes, told, self.task.target)
+
+    def folded(self) -> Program:
+        """The same program with its transformation frozen to what it has come to: a table of token
+        embeddings, say, in place of what the table is made of. It predicts the same and is not
+        trained further."""
+        transformation = self.transformation.eval().folded()
+        return dataclasses.replace(self, transformation=transformation)
 
     def describe(self) -> dict[str, Any]:
         """The record that :meth:`save` writes, as JSON values."""
@@ -281,6 +307,26 @@ class Program:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
+
+
+def _coded(x: Tensor | np.ndarray | Sequence[str]) -> Tensor | np.ndarray:
+    """Texts as code points."""
+    if isinstance(x, str):
+        raise UserError("argument 'x' is one text; give a list of texts")
+    if isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "iuf"):
+        return x
+    given = list(x)
+    if not all(isinstance(text, str) for text in given):
+        raise UserError("argument 'x' holds something that is no text; give a list of texts")
+    if "" in given:
+        raise UserError(f"sample {given.index('')} is an empty text; remove it")
+    return texts.encode(given)
+
+
+def _log_probabilities(prediction: Tensor, target: TargetKind) -> Tensor:
+    if target == "labels":
+        return torch.nn.functional.logsigmoid(prediction)
+    return prediction.log_softmax(-1)
 
 
 def _natural(x: Tensor, spec: InputSpec) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 
 from reprogram import checkpoint
 from reprogram.criteria import Criterion, CrossEntropy
+from reprogram.evaluation import tallies
 from reprogram.files import atomic_write
 from reprogram.loop import Loop, Progress
 from reprogram.mappings import Mapping
@@ -164,6 +165,8 @@ def fit(
             if folder is not None:  # between steps; within one, the answers that came are enough
                 loop.save(folder)
             program = loop.finish()
+            if read := tallies(training.transformation, task):
+                program.metrics["read"] = read
         except UserError:
             if folder is not None and loop.queries == 0:  # leave nothing of what never began
                 checkpoint.discard(folder)

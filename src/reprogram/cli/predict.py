@@ -68,12 +68,29 @@ def predict(
     else:
         with atomic_write(out) as temporary, temporary.open("w", newline="") as file:
             file.writelines(lines)
-    known = (reading.weights > 0).nonzero()[:, 0].tolist()
+    one = program.task.target == "classes"
+    known = (reading.weights > 0).nonzero()[:, 0].tolist() if one else []
+    _tell_reading(program, reading)
     if known:
         classes = program.task.classes
         right = sum(classes[int(reading.targets[i])] == labels[i] for i in known)
         share = f"{right} of {len(known)}"
         tell(f"{share} labelled rows are predicted as labelled ({right / len(known):.3f})")
+
+
+def _tell_reading(program: Program, reading: Reading) -> None:
+    """What of the rows was not known, or cut."""
+    import torch
+
+    total: dict[str, int] = {}
+    for index in torch.arange(len(reading)).split(BATCH):
+        for key, count in program.transformation.tally(reading.batch(index)[0]).items():
+            total[key] = total.get(key, 0) + count
+    if total.get("unknown"):
+        tell(f"{total['unknown']} of {total['tokens']} tokens were not met in training: read as "
+             "unknown")  # fmt: skip
+    if total.get("cut"):
+        tell(f"{total['cut']} of {len(reading)} rows are longer than the program reads: cut")
 
 
 def _format(form: Format | None, out: Path | None) -> Format:
@@ -93,13 +110,15 @@ def _lines(program: Program, reading: Reading, form: Format, labels: list[str]) 
     import torch
 
     classes = program.task.classes
+    if program.task.target == "tokens":  # the likeliest text; a probability a place would be a book
+        classes = ()
     if form is Format.csv:
         yield _csv(["row", "label", *(f"probability_{name}" for name in classes)])
     for index in torch.arange(len(reading)).split(BATCH):
         predicted = program.predict(reading.batch(index)[0])
         labels += predicted.labels
         for i, probabilities in zip(index.tolist(), predicted.probabilities.tolist(), strict=True):
-            row, values = reading.rows[i], [round(p, 6) for p in probabilities]
+            row, values = reading.rows[i], [round(p, 6) for p in probabilities if classes]
             if form is Format.csv:
                 yield _csv([row, labels[i], *values])
                 continue

@@ -41,6 +41,8 @@ class _Weighted(Criterion):
         del source
         if self.class_weights is None:
             return
+        if task.target == "labels":
+            raise UserError(f"argument 'class_weights' is for classes; {task.name} asks for labels")
         if self.class_weights == "balanced":
             if len(task.counts) != len(task.classes):
                 raise UserError(
@@ -60,6 +62,10 @@ class _Weighted(Criterion):
 class CrossEntropy(_Weighted):
     """Cross-entropy of log-scores, which it renormalises over the target classes.
 
+    What a task asks for shows in the shapes: a class (batch,) or tokens (batch, places) for scores
+    with one axis more, the classes; yes or no (batch, labels) to each label for as many logits of
+    yes. A sample's loss is the sum over its places or labels, each times its weight.
+
     Arguments:
         class_weights: A weight for each class; ``"balanced"`` for ``n / (T * count)``.
         label_smoothing: Share of the label spread over all classes, in [0, 1).
@@ -72,6 +78,9 @@ class CrossEntropy(_Weighted):
         >>> criterion = CrossEntropy()
         >>> criterion(torch.zeros(2, 4), torch.tensor([0, 3]), torch.tensor([1.0, 0.0]))
         tensor([1.3863, 0.0000])
+        >>> yes_and_no, labelled = torch.tensor([[1, 0], [1, 0]]), torch.tensor([[1.0, 1], [1, 0]])
+        >>> criterion(torch.zeros(2, 2), yes_and_no, labelled)
+        tensor([1.3863, 0.6931])
     """
 
     def __init__(
@@ -87,19 +96,24 @@ class CrossEntropy(_Weighted):
 
     def forward(
         self,
-        prediction: Float[Tensor, "batch targets"],
-        target: Int[Tensor, " batch"],
-        weight: Float[Tensor, " batch"],
+        prediction: Float[Tensor, "batch ..."],
+        target: Int[Tensor, "batch ..."],
+        weight: Float[Tensor, "batch ..."],
     ) -> Float[Tensor, " batch"]:
         """One loss a sample, times its weight."""
-        losses = F.cross_entropy(
-            prediction,
-            target,
-            weight=self.class_weight,
-            label_smoothing=self.label_smoothing,
-            reduction="none",
-        )
-        return losses * weight
+        if prediction.ndim == target.ndim:
+            yes = target.to(prediction.dtype)
+            smooth = yes * (1 - self.label_smoothing) + self.label_smoothing / 2
+            losses = F.binary_cross_entropy_with_logits(prediction, smooth, reduction="none")
+        else:
+            losses = F.cross_entropy(
+                prediction.movedim(-1, 1),
+                target,
+                weight=self.class_weight,
+                label_smoothing=self.label_smoothing,
+                reduction="none",
+            )
+        return (losses * weight).flatten(1).sum(1) if target.ndim > 1 else losses * weight
 
 
 class Focal(_Weighted):

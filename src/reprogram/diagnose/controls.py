@@ -42,6 +42,13 @@ def majority(task: Task) -> Metrics:
     """
     test = reported_split(task)
     counts = torch.tensor(task.spec.counts)
+    if task.spec.target == "labels":  # the share of yes among the known, label by label
+        known = (task.train.weights > 0).sum(0).clamp_min(1)
+        logits = torch.logit(counts / known, eps=1e-6)
+        return metrics(logits.expand(len(test), -1), test.targets, test.weights)
+    if task.spec.target == "tokens":
+        scores = nn.functional.one_hot(counts.argmax(), len(counts)).float()
+        return metrics(scores.expand(*test.targets.shape, -1), test.targets, test.weights)
     scores = nn.functional.one_hot(counts.argmax(), len(counts)).float().expand(len(test), -1)
     return metrics(scores, test.targets, test.weights)
 
@@ -57,37 +64,59 @@ def linear_probe(training: Training, task: Task, *, features: bool = True) -> Me
         task: With a test split.
         features: Whether features are read too; without them it is the plain readout.
     """
+
+    test = reported_split(task)
+    training.bind(task.spec)
+    splits = {"train": task.train, "validation": task.validation, "test": test}
+    rows = {n: (_readout(training, s, features), s) for n, s in splits.items() if s is not None}
+    if task.spec.target != "labels":
+        scores = _probed(rows, len(task.spec.classes), None, training.seed)
+    else:
+        labels = range(len(task.spec.classes))
+        each = [_probed(rows, 2, label, training.seed) for label in labels]
+        scores = torch.stack([found[:, 1].logit() for found in each], 1)
+    return metrics(scores, test.targets, test.weights)
+
+
+def _probed(
+    rows: dict[str, tuple[np.ndarray, Split]], classes: int, label: int | None, seed: int
+) -> Tensor:
+    """Probabilities (rows, classes) on test of the regression chosen on validation.
+
+    Arguments:
+        rows: What the source says of each split, and the split.
+        classes: How many there are.
+        label: Which of the labels, where the task asks for several.
+        seed: Of the folds.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_score
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    test = reported_split(task)
-    training.bind(task.spec)
-
-    def read(split: Split) -> tuple[np.ndarray, np.ndarray]:
-        labelled = (split.weights > 0).numpy()
-        return _readout(training, split, features)[labelled], split.targets.numpy()[labelled]
+    def read(name: str) -> tuple[np.ndarray, np.ndarray]:
+        x, split = rows[name]
+        column = (slice(None),) if label is None else (slice(None), label)
+        labelled = (split.weights[column] > 0).numpy()
+        return x[labelled], split.targets[column].numpy()[labelled]
 
     def probe(c: float) -> Any:
         return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=2000))
 
-    x, y = read(task.train)
+    x, y = read("train")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a weak penalty that does not converge loses the choice
         least = int(np.bincount(y)[np.unique(y)].min())
-        if task.validation is not None:
-            held = read(task.validation)
+        if "validation" in rows and len(np.unique(read("validation")[1])):
+            held = read("validation")
             scores = [probe(c).fit(x, y).score(*held) for c in STRENGTHS]
         elif least < 2:  # one shot: there is nothing to choose by
             scores = [float(c == 1.0) for c in STRENGTHS]
         else:
-            folds = StratifiedKFold(min(5, least), shuffle=True, random_state=training.seed)
+            folds = StratifiedKFold(min(5, least), shuffle=True, random_state=seed)
             scores = [cross_val_score(probe(c), x, y, cv=folds).mean() for c in STRENGTHS]
         best = STRENGTHS[int(np.argmax(scores))]
-        seen, truth = read(test)
-        found = chances(probe(best).fit(x, y), seen, len(task.spec.classes))
-        return metrics(found, torch.from_numpy(truth), torch.ones(len(truth)))
+        return chances(probe(best).fit(x, y), rows["test"][0], classes)
 
 
 def probe_queries(training: Training, task: Task) -> int:

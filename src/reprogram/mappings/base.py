@@ -58,14 +58,63 @@ def count_classes(part: Mapping, source: SourceLike, task: TaskSpec) -> tuple[in
     """Numbers of source and target classes.
 
     Raises:
-        UserError: if the source does not return classes.
+        UserError: if the source does not return classes, or the task does not ask for one.
     """
-    if source.output.kind != "classes":
-        raise UserError(
-            f"{type(part).__name__} reads class scores; source {source.uri or 'given'} returns "
-            f"{source.output.kind!r}"
-        )
+    _require_classes(part, source)
+    if task.target != "classes":
+        raise UserError(f"{type(part).__name__} maps to one class a sample; {task.name} asks for "
+                        f"{task.target}: use Linear")  # fmt: skip
     return source.output.shape[0], len(task.classes)
+
+
+def count_groups(part: Mapping, source: SourceLike, task: TaskSpec) -> tuple[int, int]:
+    """Numbers of source classes, and of groups of them that the task wants: one for each class, or
+    one for no and one for yes to each label (see :func:`answers`).
+
+    Raises:
+        UserError: if the source does not return classes, or the task asks for tokens.
+    """
+    _require_classes(part, source)
+    return source.output.shape[0], count_targets(part, task) * (1 + (task.target == "labels"))
+
+
+def answers(scores: Float[Tensor, "batch groups"], task: TaskSpec) -> Float[Tensor, "batch ..."]:
+    """Log-scores of the groups of :func:`count_groups` as the task wants them.
+
+    A label's answer is ``log p(yes) - log p(no)``, where no and yes stand beside each other.
+    """
+    return scores[:, 1::2] - scores[:, ::2] if task.target == "labels" else scores
+
+
+def count_numbers(part: Mapping, source: SourceLike, task: TaskSpec) -> tuple[int, int]:
+    """How many numbers the source tells of a sample, and how many the task wants.
+
+    Raises:
+        UserError: if the source tells more than a vector, or the task asks for tokens.
+    """
+    if len(source.output.shape) != 1:
+        raise UserError(f"{type(part).__name__} reads one vector a sample; source "
+                        f"{source.uri or 'given'} returns {source.output.kind!r} of shape "
+                        f"{source.output.shape}")  # fmt: skip
+    return source.output.shape[0], count_targets(part, task)
+
+
+def count_targets(part: Mapping, task: TaskSpec) -> int:
+    """Numbers that a sample's prediction holds.
+
+    Raises:
+        UserError: if the task asks for tokens.
+    """
+    if task.target == "tokens":
+        raise UserError(f"{type(part).__name__} predicts one vector a sample; {task.name} asks for "
+                        "tokens place by place: use TokenLinear")  # fmt: skip
+    return len(task.classes)
+
+
+def _require_classes(part: Mapping, source: SourceLike) -> None:
+    if source.output.kind != "classes":
+        raise UserError(f"{type(part).__name__} reads class scores; source {source.uri or 'given'} "
+                        f"returns {source.output.kind!r}: use Linear")  # fmt: skip
 
 
 def check_groups(targets: int, size: int, classes: int, what: str = "size") -> None:

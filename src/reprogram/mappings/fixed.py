@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reprogram.mappings.base import Mapping, check_groups, count_classes
+from reprogram.mappings.base import Mapping, answers, check_groups, count_groups
 from reprogram.mappings.counts import Average, read_groups, table_of
 from reprogram.types import SourceLike, TaskSpec, UserError
 
 
 class Fixed(Mapping):
-    """One source class for each target class.
+    """One source class for each target class; for each label two, for no and for yes.
 
     References:
         | Adversarial Reprogramming of Neural Networks (Elsayed, Goodfellow, Sohl-Dickstein, 2019):
@@ -52,8 +52,8 @@ class Fixed(Mapping):
         Raises:
             UserError: if the source has too few classes or the given ones do not fit.
         """
-        classes, targets = count_classes(self, source, task)
-        self.classes = classes
+        classes, targets = count_groups(self, source, task)
+        self.classes, self.task = classes, task
         if targets > classes:
             raise UserError(
                 f"{targets} target classes for {classes} source classes: one source class each is "
@@ -76,7 +76,7 @@ class Fixed(Mapping):
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The chosen classes' scores."""
-        return output[:, self.index]
+        return answers(output[:, self.index], self.task)
 
     def table(self) -> Float[Tensor, "classes targets"]:
         """1 where a source class stands for the target class."""
@@ -87,7 +87,8 @@ class Fixed(Mapping):
 
 
 class ManyToOne(Mapping):
-    """A group of source classes for each target class, all of one size, none shared.
+    """A group of source classes for each target class, all of one size, none shared; for each
+    label two groups, for no and for yes.
 
     ``P(t | x) = 1/|B_t| sum_{s in B_t} P(s | x)``. The result is its logarithm; cross-entropy then
     renormalises over the assigned source classes, as the published code does.
@@ -137,8 +138,8 @@ class ManyToOne(Mapping):
         Raises:
             UserError: if they do not fit into the source's classes.
         """
-        classes, targets = count_classes(self, source, task)
-        self.classes = classes
+        classes, targets = count_groups(self, source, task)
+        self.classes, self.task = classes, task
         size = classes // targets if self.size is None else self.size
         check_groups(targets, size, classes)
         random = self.groups == "random"
@@ -147,7 +148,7 @@ class ManyToOne(Mapping):
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The groups' mean probability, as a logarithm, or their mean logit."""
-        return read_groups(output, self.index, self.average)  # eq. (4)
+        return answers(read_groups(output, self.index, self.average), self.task)  # eq. (4)
 
     def table(self) -> Float[Tensor, "classes targets"]:
         """1 / size where a source class belongs to the group."""

@@ -1,4 +1,4 @@
-"""A trained linear map from source to target classes."""
+"""A trained linear map from what the source tells to what the task wants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reprogram.mappings.base import Mapping, OnePass, count_classes
+from reprogram.mappings.base import Mapping, OnePass, count_classes, count_numbers
 from reprogram.mappings.discriminant import Moments, centred
 from reprogram.types import SourceLike, TaskSpec, UserError
 
@@ -19,7 +19,7 @@ class Linear(Mapping):
     """``z W + b`` with ``W`` (source_classes, target_classes) trained beside the program.
 
     The source's scores are centred over its classes first: scores that are known up to a constant
-    (log-probabilities) and logits then give the same prediction.
+    (log-probabilities) and logits then give the same prediction. An embedding is read as it is.
 
     References:
         | AutoVP (Tsao, Hsiung, Chen, Liu, Ho, 2024), FullyMap. https://arxiv.org/abs/2310.08381
@@ -51,7 +51,9 @@ class Linear(Mapping):
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Draw the weights."""
-        classes, targets = count_classes(self, source, task)
+        count = count_classes if self.start == "discriminant" else count_numbers
+        classes, targets = count(self, source, task)
+        self.scores = source.output.kind == "classes"
         generator = torch.Generator().manual_seed(self.seed)
         bound = 1 / math.sqrt(classes)
         weight = (2 * torch.rand(targets, classes, generator=generator) - 1) * bound
@@ -76,7 +78,8 @@ class Linear(Mapping):
 
     def forward(self, output: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch targets"]:
         """The mapped scores."""
-        return F.linear(centred(output).to(self.weight.dtype), self.weight, self.bias)
+        output = centred(output) if self.scores else output
+        return F.linear(output.to(self.weight.dtype), self.weight, self.bias)
 
     def table(self) -> Float[Tensor, "classes targets"]:
         """The weights."""

@@ -75,8 +75,11 @@ def _of_program(program: Program, task: Task | None) -> list[Section]:
         ("Pattern", tag("div", *shown, class_="side") if shown else None,
          "this transformation trains nothing that has a picture."),
     ]  # fmt: skip
-    predicted = predict(program, task) if task is not None else None
+    one = program.task.target == "classes"
+    predicted = predict(program, task) if task is not None and one else None
     why = "the task could not be loaded." if task is None else "the task has no labelled row."
+    if not one:
+        why = f"the task asks for {program.task.target}, not for one class a sample."
     seen = confused = None
     if predicted is not None:
         seen = samples.samples(program, predicted)

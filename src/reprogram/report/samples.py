@@ -10,8 +10,9 @@ from reprogram.report.content import Predicted, choose
 from reprogram.report.html import Markup, figure, join, short, tag
 from reprogram.report.pictures import drawn_bounds, extent, heat, image
 from reprogram.report.svg import line
+from reprogram.texts import decode
 from reprogram.transformations import Transformation
-from reprogram.types import InputSpec
+from reprogram.types import InputSpec, Tokens
 
 WIDE = 480  # a pattern's width on the page, in pixels
 UNITS = {"waveform": "sample values over the window", "features": "bands over frames"}
@@ -26,6 +27,8 @@ def draw(x: Tensor, spec: InputSpec, bounds: tuple[float, float], told: str) -> 
         bounds: Values at the two ends of the scale.
         told: What is seen, for readers who do not see it.
     """
+    if spec.kind == "text":
+        return tag("p", short_text(decode(x[None])[0]), class_="text", title=told)
     if spec.kind == "image" and x.ndim == 3:
         return image(x, *bounds, told)
     if spec.kind in ("waveform", "table") and x.ndim == 1:
@@ -43,7 +46,7 @@ def samples(program: Program, predicted: Predicted) -> Markup:
     """Ten inputs, each beside what the source sees of it, with the truth and the answer."""
     chosen = choose(predicted.rows.targets, predicted.right, seed=program.seed)
     inputs = predicted.rows.batch(torch.tensor(chosen))[0]
-    seen = _transformed(program, inputs)
+    seen, words = _transformed(program, inputs)
     target, source = program.task.input, program.source.input
     if target.means:  # a table: each column in its own deviations
         inputs = ((inputs - torch.tensor(target.means)) / torch.tensor(target.stds)).clamp(-4, 4)
@@ -54,7 +57,12 @@ def samples(program: Program, predicted: Predicted) -> Markup:
         pair = tag(
             "div",
             draw(inputs[i], target, given_scale, f"input of class {name}"),
-            draw(seen[i], source, seen_scale, "the same as the source sees it"),
+            join(
+                [
+                    draw(seen[i], source, seen_scale, "the same as the source sees it"),
+                    tag("p", words[i], class_="quiet") if words else None,
+                ]
+            ),
             class_="pair",
         )
         cards.append(figure(pair, _answer(program, predicted, row), class_="card"))
@@ -88,6 +96,8 @@ def _caption(
     )
     if seen == "features" and scale[0] < 0 < scale[1]:
         told += ", blue below zero and red above"
+    if program.source.lexicon is not None and seen == "embeddings":
+        told += ", and the source's own token that is nearest at each place"
     return f"{told}. Below: the true class, the predicted one and its probability."
 
 
@@ -169,11 +179,36 @@ def _picture(transformation: Transformation) -> Tensor | None:
     return None
 
 
-def _transformed(program: Program, inputs: Tensor) -> Tensor:
-    """(batch, *source.input.shape): what the source sees of target samples."""
+def _transformed(program: Program, inputs: Tensor) -> tuple[Tensor, list[str]]:
+    """(batch, *source.input.shape): what the source sees of target samples; its nearest words."""
     transformation = program.transformation.eval()
     seen = transformation(transformation.prepare(inputs.to(program.device)))
-    return (seen if isinstance(seen, Tensor) else seen.values).detach().float().cpu()
+    if isinstance(seen, Tensor):
+        return seen.detach().float().cpu(), []
+    return seen.values.detach().float().cpu(), _words(program, seen)
+
+
+def _words(program: Program, seen: Tokens) -> list[str]:
+    """The source's token at each place of each sample, or the one whose embedding is nearest."""
+    lexicon = program.source.lexicon
+    if lexicon is None or lexicon.tokenizer is None:
+        return []
+    ids = seen.values  # (batch, length)
+    if ids.ndim == 3:
+        table = torch.nn.functional.normalize(lexicon.embeddings.float(), dim=1)
+        ids = (seen.values.float() @ table.T).argmax(2)
+    kept = [row[on].long().tolist() for row, on in zip(ids, seen.mask.bool(), strict=True)]
+    return [short_text(" ".join(map(lexicon.tokenizer.token, row))) for row in kept]
+
+
+def short_text(text: str, most: int = 200) -> str:
+    """A text's beginning.
+
+    Example:
+        >>> short_text("a b c d", 4)
+        'a b …'
+    """
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _scale(x: Tensor, spec: InputSpec) -> tuple[float, float]:

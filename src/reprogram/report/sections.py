@@ -45,6 +45,7 @@ def head(files: Files) -> Markup:
         "transformation": tag("code", part(record.transformation)),
         "mapping": tag("code", part(record.mapping)),
         "trained": ", ".join(trained) or None,
+        "read": _read(metrics.get("read")),
         "queries": number(metrics["queries"]) if "queries" in metrics else None,
         "time": f"{metrics['seconds']:,.1f} s" if "seconds" in metrics else None,
         "seed": record.seed,
@@ -217,6 +218,21 @@ def _described(spec: InputSpec) -> str:
     if spec.rate is not None:
         told += f", {spec.rate:,g} a second"
     return told
+
+
+def _read(tallies: Any) -> str | None:
+    """How texts were read: what was not known, and what was cut.
+
+    Example:
+        >>> _read({"test": {"tokens": 900, "unknown": 3, "cut": 0}})
+        'test: 900 tokens, 3 unknown, 0 cut'
+    """
+    if not isinstance(tallies, dict) or not tallies:
+        return None
+    told = [f"{split}: " + ", ".join(
+        f"{number(count)} {'tokens' if key == 'tokens' else key}" for key, count in counts.items()
+    ) for split, counts in tallies.items() if isinstance(counts, dict)]  # fmt: skip
+    return "; ".join(told)
 
 
 def _outputs(output: dict[str, Any]) -> str:

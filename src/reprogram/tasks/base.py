@@ -43,8 +43,9 @@ class Split:
 
     Arguments:
         inputs: (n, *shape): float32, or uint8 for images (or lazy).
-        targets: Class of each row.
-        weights: Weight of each row; 0 means "no label" and is ignored everywhere.
+        targets: Class of each row; or 1 (yes) and 0 (no) to each of several labels, or a token for
+            each place.
+        weights: Weight of each target; 0 means "no label" and is ignored everywhere.
         rows: Identity of each row: a file's name, or ``file:line``.
 
     Example:
@@ -58,8 +59,8 @@ class Split:
     """
 
     inputs: Tensor | LazyInputs
-    targets: Int[Tensor, " n"]
-    weights: Float[Tensor, " n"]
+    targets: Int[Tensor, "n ..."]
+    weights: Float[Tensor, "n ..."]
     rows: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -98,8 +99,12 @@ class Split:
         return torch.tensor([seen.setdefault(key, len(seen)) for key in self.contents()]).long()
 
     def strata(self) -> Int[Tensor, " n"]:
-        """The class of each row; -1 where there is no label."""
-        return torch.where(self.weights > 0, self.targets, -1)
+        """The class of each row; -1 where there is no label.
+
+        Of several labels or places the largest: whether any is yes, where yes is rare.
+        """
+        strata = torch.where(self.weights > 0, self.targets, -1)
+        return strata if strata.ndim == 1 else strata.amax(1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -195,7 +200,7 @@ class Task:
         """``n`` rows of a split; ``None`` where it has no more."""
         if n is None or n >= len(split):
             return None
-        if n < len(self.spec.classes):
+        if n < len(self.spec.classes) and self.spec.target == "classes":
             raise UserError(f"argument {argument!r} is {n}; task {self.spec.name!r} has "
                             f"{len(self.spec.classes)} classes: pass at least as many")  # fmt: skip
         strata = split.strata()
@@ -205,6 +210,9 @@ class Task:
         return split.subset(units.draw(quota, seed).nonzero()[:, 0])
 
     def _with_train(self, train: Split) -> Task:
+        if self.spec.input.kind == "text":  # nothing of its specification is measured
+            return replace(self, spec=replace(self.spec, counts=occurrences(self.spec, train)),
+                           train=train)  # fmt: skip
         spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)
         return replace(self, spec=spec, train=train)
 
@@ -228,6 +236,14 @@ def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: S
     )
     counts = torch.bincount(train.targets[train.weights > 0], minlength=len(classes))
     return TaskSpec(name, spec, classes, tuple(counts.tolist()))
+
+
+def occurrences(spec: TaskSpec, train: Split) -> tuple[int, ...]:
+    """Labelled training samples of each class, or with each label, or places with each token."""
+    if spec.target == "labels":
+        return tuple(((train.targets == 1) & (train.weights > 0)).sum(0).tolist())
+    told = train.targets[train.weights > 0]
+    return tuple(torch.bincount(told, minlength=len(spec.classes)).tolist())
 
 
 def _columns(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -73,28 +73,56 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float | None]] = {
 }
 
 
+LABEL_METRICS = ("accuracy", "roc_auc", "pr_auc")
+
+
 def metrics(
-    scores: Float[Tensor, "n classes"], targets: Int[Tensor, " n"], weights: Float[Tensor, " n"]
+    scores: Float[Tensor, "n ..."],
+    targets: Int[Tensor, "n ..."],
+    weights: Float[Tensor, "n ..."],
 ) -> dict[str, float]:
     """Every metric that applies, as a fraction; PR-AUC and F1 of the second class of two.
+
+    What the task asks for shows in the shapes. Tokens (n, places) with scores (n, places, tokens)
+    are told by their accuracy, which is the recovery. Of labels (n, labels) with logits of yes of
+    the same shape each metric is the mean over the labels that have one: ROC-AUC where yes and no
+    occur.
 
     Arguments:
         scores: Log-scores or probabilities of the target classes.
         targets: Class of each row.
-        weights: Rows of weight 0 have no label and are left out.
+        weights: Rows (places, labels) of weight 0 have no label and are left out.
 
     Example:
         >>> scores = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.5, 0.0], [9.0, 9.0]])
         >>> found = metrics(scores, torch.tensor([0, 1, 1, 0]), torch.tensor([1.0, 1.0, 1.0, 0.0]))
         >>> print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
         accuracy 0.67, balanced_accuracy 0.75, macro_f1 0.67, roc_auc 1.00, pr_auc 1.00, f1 0.67
+        >>> logits = torch.tensor([[2.0, 1.0], [-1.0, 3.0], [1.0, -2.0]])
+        >>> yes = torch.tensor([[1, 1], [0, 0], [0, 1]])
+        >>> found = metrics(logits, yes, torch.ones(3, 2))
+        >>> print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        accuracy 0.50, roc_auc 0.50, pr_auc 0.79
     """
+    if scores.ndim == targets.ndim:
+        columns = torch.arange(targets.shape[1])
+        each = [_of_label(scores[:, k], targets[:, k], weights[:, k]) for k in columns]
+        told = {n: [v[n] for v in each if n in v] for n in LABEL_METRICS}
+        return {name: sum(values) / len(values) for name, values in told.items() if values}
     kept = weights > 0
     if not kept.any():
         return {}
     scores, targets = scores[kept].double(), targets[kept]
+    if weights.ndim > 1:
+        return {"accuracy": float((scores.argmax(1) == targets).double().mean())}
     found = {name: metric(scores, targets) for name, metric in METRICS.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _of_label(logit: Tensor, target: Tensor, weight: Tensor) -> dict[str, float]:
+    """The metrics of one label, yes against no."""
+    found = metrics(torch.stack([torch.zeros_like(logit), logit], 1), target, weight)
+    return {name: found[name] for name in LABEL_METRICS if name in found}
 
 
 def _counts(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

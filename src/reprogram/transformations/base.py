@@ -67,6 +67,16 @@ class Transformation(nn.Module):
         """What was trained as an image (channels, height, width), in the source's natural units."""
         return None
 
+    def tally(self, x: Tensor) -> dict[str, int]:
+        """What a reader should know of how a target batch was read, as totals: ``tokens``,
+        ``unknown`` ones, samples that were ``cut``. Nothing where nothing can be lost."""
+        del x
+        return {}
+
+    def folded(self) -> Transformation:
+        """The same transformation, frozen to what its parameters have come to."""
+        return self
+
     def after(self, task: TaskSpec) -> TaskSpec:
         """The task as the next transformation of a :class:`Compose` sees it."""
         raise UserError(f"{type(self).__name__} writes the source's input: it must come last")
@@ -131,6 +141,16 @@ class Compose(Transformation):
         for part in self.parts:
             task = part.after(task)
         return task
+
+    def tally(self, x: Tensor) -> dict[str, int]:
+        """The first part's, which alone meets the target batch."""
+        return self.parts[0].tally(x)
+
+    def folded(self) -> Transformation:
+        """Every part folded; bound already."""
+        same = Compose([part.folded() for part in self.parts])
+        same._once = self._once
+        return same.train(self.training)
 
     def picture(self) -> Tensor | None:
         """The last part's."""

@@ -98,6 +98,14 @@ class Subspace(Transformation):
         """Advance the inner part."""
         self.inner.advance(step, steps)
 
+    def tally(self, x: Tensor) -> dict[str, int]:
+        """The inner part's."""
+        return self.inner.tally(x)
+
+    def folded(self) -> Transformation:
+        """The inner part's, under ``start + B z``."""
+        return self._under("folded")
+
     def after(self, task: TaskSpec) -> TaskSpec:
         """The task as the inner part leaves it."""
         return self.inner.after(task)
