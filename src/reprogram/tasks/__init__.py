@@ -17,9 +17,13 @@ from reprogram.tasks.digits import load_digits
 from reprogram.tasks.fraud import load_fraud
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
+from reprogram.tasks.molecules import load_bbbp, load_hiv, load_tox21
+from reprogram.tasks.names import load_names
 from reprogram.tasks.omniglot import load_omniglot
 from reprogram.tasks.options import GENERAL, check_options, joined, split_name
 from reprogram.tasks.pneumonia import load_pneumonia
+from reprogram.tasks.sentences import load_rte, load_sst2, load_trec
+from reprogram.tasks.splice import load_splice
 from reprogram.tasks.ucr import load_ucr
 from reprogram.tasks.user import KINDS, Reading, load_file, read
 from reprogram.types import UserError, nearest
@@ -42,6 +46,17 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
             "few-shot characters, as omniglot?ways=20&shots=5&alphabet=Greek",
         ),
         "fraud": (load_fraud, "card transactions, a table of 30 columns, normal or fraud"),
+        "names": (
+            load_names,
+            "surnames of 18 nationalities; of 5: names?classes=5",
+        ),
+        "trec": (load_trec, "questions by what they ask for, 6 classes; 50: trec?labels=fine"),
+        "sst2": (load_sst2, "sentences of film reviews, negative or positive, published splits"),
+        "rte": (load_rte, "pairs of sentences: does the first entail the second?"),
+        "splice": (load_splice, "DNA of 60 nucleotides: an exon ends, begins, or neither"),
+        "bbbp": (load_bbbp, "molecules: do they pass the blood-brain barrier? scaffold split"),
+        "hiv": (load_hiv, "molecules: do they inhibit HIV? 41,120, as hiv?limit=4000"),
+        "tox21": (load_tox21, "molecules in 12 assays of toxicity, with gaps; scaffold split"),
         "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
     }
 )
@@ -109,14 +124,22 @@ __all__ = [
     "Split",
     "Task",
     "load",
+    "load_bbbp",
     "load_cifar10",
     "load_counting",
     "load_digits",
     "load_file",
     "load_fraud",
+    "load_hiv",
     "load_mnist",
+    "load_names",
     "load_omniglot",
     "load_pneumonia",
+    "load_rte",
+    "load_splice",
+    "load_sst2",
+    "load_tox21",
+    "load_trec",
     "load_ucr",
     "make_task",
     "metrics",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram.tasks.base import LazyInputs, Split, Task, cut, specification
-from reprogram.types import InputKind, UserError
+from reprogram.tasks.base import LazyInputs, Split, Task, cut, occurrences, specification
+from reprogram.tasks.labels import check_labels, yes_or_no
+from reprogram.tasks.texts import text_input, text_inputs, widened
+from reprogram.types import InputKind, Notation, TargetKind, TaskSpec, UserError
 
 VALIDATION_ROWS = 30  # with fewer, a choice made on them is a coin toss: folds instead
 
@@ -21,9 +24,9 @@ class Samples(NamedTuple):
     """Samples as they stand in a file.
 
     Arguments:
-        inputs: (n, *shape): uint8 pixels, or numbers.
+        inputs: (n, *shape): uint8 pixels, or numbers; or a list of texts.
         labels: One a row, any string or number, ``None`` where unknown; ``None`` altogether if
-            the file holds none.
+            the file holds none. Of several labels a row is a sequence, one value a label.
         rows: Identity of each row; numbered from 0 if absent.
         splits: ``train``, ``validation`` or ``test`` for each row, if the file says so.
     """
@@ -38,8 +41,12 @@ class Samples(NamedTuple):
         chosen = [i for i, name in enumerate(self.splits or ()) if name == split]
         if not chosen:
             return None
-        lazy = isinstance(self.inputs, LazyInputs)
-        inputs = self.inputs.subset(torch.tensor(chosen)) if lazy else self.inputs[chosen]
+        if isinstance(self.inputs, list):
+            inputs = [self.inputs[i] for i in chosen]
+        elif isinstance(self.inputs, LazyInputs):
+            inputs = self.inputs.subset(torch.tensor(chosen))
+        else:
+            inputs = self.inputs[chosen]
         labels = None if self.labels is None else [self.labels[i] for i in chosen]
         rows = None if self.rows is None else [self.rows[i] for i in chosen]
         return Samples(inputs, labels, rows)
@@ -53,6 +60,8 @@ def make_task(
     validation: Samples | tuple[Any, ...] | None = None,
     test: Samples | tuple[Any, ...] | None = None,
     classes: Sequence[str] | None = None,
+    target: TargetKind = "classes",
+    notation: Notation = "",
     seed: int = 0,
     test_share: float = 0.2,
     validation_share: float = 0.2,
@@ -68,13 +77,17 @@ def make_task(
 
     Arguments:
         name: The task's name or URI.
-        kind: ``"series"``, ``"image"`` or ``"table"``.
+        kind: ``"series"``, ``"image"``, ``"table"`` or ``"text"``.
         train: ``(inputs, labels)`` or ``(inputs, labels, rows)``. Series are (n, length) or
             (n, channels, length); images (n, channels, height, width), uint8 or in [0, 1]; tables
-            (n, columns).
+            (n, columns); texts strings, the two sentences of a pair joined by
+            :data:`reprogram.texts.PAIR`.
         validation: The same, if published.
         test: The same, if published.
-        classes: Names of the classes in order, where sorting would not do.
+        classes: Names of the classes in order, where sorting would not do; of the labels.
+        target: ``"labels"`` where each row has yes or no to each of several labels: 0, 1, or blank
+            where it is not known.
+        notation: How texts are written: plainly, ``"sequence"`` or ``"smiles"``.
         seed: Of the cuts.
         test_share: Share of the rows cut for test.
         validation_share: Share of what is left, cut for validation; with 0 and a published test, a
@@ -97,30 +110,43 @@ def make_task(
         for part, samples in (("train", train), ("validation", validation), ("test", test))
         if samples is not None
     }
-    labels = {part: _names(samples, part, name) for part, samples in parts.items()}
-    names = _classes(labels["train"], name) if classes is None else tuple(classes)
+    for part, samples in parts.items():
+        _check_labelled(samples, part, name)
+    if classes is None and target == "labels":
+        raise UserError(f"task {name!r} has several labels; name them in 'classes'")
+    names = _classes(_names(parts["train"]), name) if classes is None else tuple(classes)
     splits = {
-        part: _split(samples, labels[part], names, kind, part, name)
-        for part, samples in parts.items()
+        part: _split(samples, names, kind, target, part, name) for part, samples in parts.items()
     }
+    if kind == "text":
+        longest = max(int(split.inputs.shape[1]) for split in splits.values())
+        splits = {part: _widened(split, longest) for part, split in splits.items()}
     shapes = {part: tuple(split.inputs.shape[1:]) for part, split in splits.items()}
     for part, shape in shapes.items():
         if shape != shapes["train"]:
             raise UserError(f"task {name!r}: {part} samples have shape {shape}, train samples "
                             f"{shapes['train']}; make them equal")  # fmt: skip
     notes = _drop_leaks(splits)
-    _check_counts(splits["train"], names, name, 1 if test and not validation_share else 2)
+    if target == "labels":
+        check_labels(splits["train"].targets, splits["train"].weights, names, name)
+    else:
+        _check_counts(splits["train"], names, name, 1 if test and not validation_share else 2)
     if "test" not in splits:
         splits["train"], splits["test"] = cut(splits["train"], test_share, seed)
         notes.append(f"test: {len(splits['test'])} rows cut from the data, stratified, seed {seed}")
     if "validation" not in splits:
         kept, gone = cut(splits["train"], validation_share, seed + 1)
-        if int((gone.weights > 0).sum()) >= VALIDATION_ROWS:
+        if int((gone.strata() >= 0).sum()) >= VALIDATION_ROWS:
             splits["train"], splits["validation"] = kept, gone
         else:
             notes.append(f"validation: a cut would hold fewer than {VALIDATION_ROWS} rows; "
                          "choices are made by folds of train")  # fmt: skip
-    spec = specification(name, kind, names, splits["train"])
+    if kind == "text":
+        shape = splits["train"].inputs.shape
+        spec = TaskSpec(name, text_input(shape[1], notation), names, target=target)
+    else:
+        spec = replace(specification(name, kind, names, splits["train"]), target=target)
+    spec = replace(spec, counts=occurrences(spec, splits["train"]))
     return Task(
         spec, splits["train"], splits.get("validation"), splits["test"] or None, tuple(notes)
     )
@@ -152,7 +178,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
-def _names(samples: Samples, part: str, name: str) -> list[str | None]:
+def _check_labelled(samples: Samples, part: str, name: str) -> None:
     count = len(samples.inputs)
     if count == 0:
         raise UserError(f"task {name!r} has no {part} rows; check the file")
@@ -160,6 +186,9 @@ def _names(samples: Samples, part: str, name: str) -> list[str | None]:
         raise UserError(f"task {name!r}: the {part} rows have no labels; add a label to each")
     if len(samples.labels) != count:
         raise UserError(f"task {name!r}: {count} {part} rows but {len(samples.labels)} labels")
+
+
+def _names(samples: Samples) -> list[str | None]:
     values = samples.labels
     return [class_name(v) for v in (values.tolist() if hasattr(values, "tolist") else values)]
 
@@ -176,11 +205,16 @@ def _classes(labels: list[str | None], name: str) -> tuple[str, ...]:
 
 
 def _split(
-    samples: Samples, labels: list[str | None], classes: tuple[str, ...], kind: InputKind,
-    part: str, name: str,
+    samples: Samples, classes: tuple[str, ...], kind: InputKind, target: TargetKind, part: str,
+    name: str,
 ) -> Split:  # fmt: skip
     rows = samples.rows
-    rows = tuple(f"{part}[{i}]" for i in range(len(labels))) if rows is None else tuple(rows)
+    count = len(samples.inputs)
+    rows = tuple(f"{part}[{i}]" for i in range(count)) if rows is None else tuple(rows)
+    inputs = as_inputs(samples.inputs, kind, rows, name)
+    if target == "labels":
+        return Split(inputs, *yes_or_no(samples.labels, classes, rows), rows)
+    labels = _names(samples)
     index = {c: i for i, c in enumerate(classes)}
     for row, label in zip(rows, labels, strict=True):
         if label is not None and label not in index:
@@ -188,12 +222,19 @@ def _split(
                             f"training row has; known: {', '.join(classes)}")  # fmt: skip
     targets = torch.tensor([0 if c is None else index[c] for c in labels])
     weights = torch.tensor([0.0 if c is None else 1.0 for c in labels])
-    return Split(as_inputs(samples.inputs, kind, rows, name), targets, weights, rows)
+    return Split(inputs, targets, weights, rows)
+
+
+def _widened(split: Split, longest: int) -> Split:
+    assert isinstance(split.inputs, Tensor)  # texts always are
+    return replace(split, inputs=widened(split.inputs, longest))
 
 
 def as_inputs(inputs: Any, kind: InputKind, rows: Sequence[str], name: str) -> Tensor | LazyInputs:
-    """Inputs as a split holds them, checked: (n, channels, length), (n, channels, h, w) or
-    (n, columns)."""
+    """Inputs as a split holds them, checked: (n, channels, length), (n, channels, h, w),
+    (n, columns) or (n, characters)."""
+    if kind == "text":
+        return text_inputs(inputs, rows)
     if not isinstance(inputs, Tensor):
         if isinstance(inputs, LazyInputs):
             return inputs
