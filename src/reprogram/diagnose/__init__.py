@@ -10,15 +10,20 @@ from reprogram.diagnose.controls import (
     random_source,
     scratch,
 )
+from reprogram.diagnose.infill import diversity, infilling, propose, recovery
 
 __all__ = [
     "boosting",
     "controls",
+    "diversity",
+    "infilling",
     "linear_probe",
     "logistic",
     "majority",
     "mapping_alone",
     "probe_queries",
+    "propose",
     "random_source",
+    "recovery",
     "scratch",
 ]

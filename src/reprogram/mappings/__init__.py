@@ -11,7 +11,10 @@ from reprogram.mappings.fixed import Fixed, ManyToOne
 from reprogram.mappings.frequency import Frequency, Iterative
 from reprogram.mappings.linear import Linear
 from reprogram.mappings.logistic import Logistic
+from reprogram.mappings.ranked import Ranked
 from reprogram.mappings.semantic import Semantic
+from reprogram.mappings.tokens import TokenLinear
+from reprogram.mappings.verbalizer import Verbalizer
 
 __all__ = [
     "Bayesian",
@@ -23,5 +26,8 @@ __all__ = [
     "Logistic",
     "ManyToOne",
     "Mapping",
+    "Ranked",
     "Semantic",
+    "TokenLinear",
+    "Verbalizer",
 ]

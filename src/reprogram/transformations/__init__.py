@@ -13,6 +13,8 @@ from reprogram.transformations.frame import Frame, ScaledFrame
 from reprogram.transformations.image import Channels, Resize
 from reprogram.transformations.mask import SampleMask
 from reprogram.transformations.overlay import Overlay
+from reprogram.transformations.patches import Patches
+from reprogram.transformations.prompts import Prompts
 from reprogram.transformations.series import ModulateSeries, PadSeries, SeriesToFeatures
 from reprogram.transformations.subspace import Subspace
 from reprogram.transformations.table import TableOverlay
@@ -29,6 +31,8 @@ __all__ = [
     "ModulateSeries",
     "Overlay",
     "PadSeries",
+    "Patches",
+    "Prompts",
     "Resize",
     "SampleMask",
     "ScaledFrame",
