@@ -12,8 +12,10 @@ from reprogram.cli import options
 
 
 def export(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="See reprogram list sources.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Where it shall stand.")],
+    what: Annotated[
+        str, typer.Argument(metavar="SOURCE|RUN", help="See reprogram list sources; or a run.")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx|FOLDER", help="Where it shall stand.")],
     random: Annotated[
         bool, typer.Option("--random", help="The control: every weight permuted.")
     ] = False,
@@ -21,23 +23,48 @@ def export(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a source as an ONNX file: the same model as a black box.
+    """Write a source as an ONNX file, or a run's program folded into a folder.
 
-    `--source onnx:FILE.onnx` takes it from there.
+    The file is the same model as a black box: `--source onnx:FILE.onnx` takes it from there. A
+    folded program says the same and is not trained further; a vocabulary that is combined of
+    source tokens becomes a table of as many rows as the target has tokens.
     """
     del debug
-    from reprogram import sources
-    from reprogram.sources.onnx import OnnxSource
-    from reprogram.sources.onnx_export import export_onnx, largest_difference
     from reprogram.types import UserError
 
     if seed is not None and not random:
         raise UserError(f"option --seed is {seed}, and nothing is drawn; give --random with it")
-    found = sources.load(source)
-    found = found.randomised(seed or 0) if random else found
+    if Path(what).is_dir():
+        if random:
+            raise UserError(f"option --random is for sources, and {what} is a run; drop it")
+        told, line = _program(Path(what), file)
+    else:
+        told, line = _source(what, file, random, seed or 0)
+    print(json.dumps(told) if as_json else line)
+
+
+def _program(run: Path, folder: Path) -> tuple[dict[str, object], str]:
+    from reprogram.program import Program
+    from reprogram.record import RECORD
+    from reprogram.types import UserError
+
+    if (folder / RECORD).exists():
+        raise UserError(f"{folder} holds a program already; choose another folder")
+    program = Program.load(run)
+    folded = program.folded()
+    folded.save(folder)
+    told = {"folder": str(folder), "bytes": folded.size, "before": program.size}
+    return told, f"{folder}: {folded.size / 1e3:.1f} kB, {program.size / 1e3:.1f} kB before"
+
+
+def _source(uri: str, file: Path, random: bool, seed: int) -> tuple[dict[str, object], str]:
+    from reprogram import sources
+    from reprogram.sources.onnx import OnnxSource
+    from reprogram.sources.onnx_export import export_onnx, largest_difference
+
+    found = sources.load(uri)
+    found = found.randomised(seed) if random else found
     export_onnx(found, file)
     size, apart = file.stat().st_size, largest_difference(found, OnnxSource(file))
-    if as_json:
-        print(json.dumps({"file": str(file), "bytes": size, "difference": apart}))
-        return
-    print(f"{file}: {size / 1e6:.2f} MB, {apart:.1g} of the scores' spread apart from {source}")
+    line = f"{file}: {size / 1e6:.2f} MB, {apart:.1g} of the scores' spread apart from {uri}"
+    return {"file": str(file), "bytes": size, "difference": apart}, line
