@@ -91,7 +91,7 @@ class TestRefused:
             (_no_config, "no config.json"),
             (_set(model_type="no such family"), "config.json is not one"),
             (_set(architectures=["ViTModel"]), "is a ViTModel; supported are classifiers"),
-            (_set(architectures=["BertForMaskedLM"], model_type="bert"), "BertForMaskedLM; supp"),
+            (_set(architectures=["BertForMultipleChoice"], model_type="bert"), "Choice; supported"),
             (_set(id2label={"0": "value"}), "regression"),
             (_set(image_size=24), "cannot be (used|loaded)"),
             (_set(auto_map={"AutoConfig": "x.Y"}, model_type="own"), "config.json is not one"),
@@ -171,7 +171,7 @@ class TestHub:
         assert source.uri == "hf:org/model@v1"
         (_, first, _), (repository, second, wanted) = hub.calls
         assert first and not second and repository == "org/model" and wanted["revision"] == "v1"
-        assert all(f.endswith((".json", ".safetensors")) for f in wanted["allow_patterns"])
+        assert all(f.endswith((".json", ".txt", ".safetensors")) for f in wanted["allow_patterns"])
 
     def test_cached_is_not_fetched(self, hub):
         hub.cached = True

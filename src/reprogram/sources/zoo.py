@@ -16,6 +16,7 @@ from torch import Tensor
 from reprogram.files import find_file
 from reprogram.sources.attention_rnn import AttentionRNN, attention_rnn_source
 from reprogram.sources.base import Source
+from reprogram.sources.hf.wheel import minilm
 from reprogram.sources.images import image_source
 from reprogram.sources.lenet import LeNet
 from reprogram.sources.mobilenet import mobilenet_source
@@ -231,6 +232,10 @@ SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
     "images": (
         _images,
         "32 x 32 colour images, 10 classes: residual network of 20 layers (embedded)",
+    ),
+    "minilm": (
+        minilm,
+        "texts of 256 tokens to 384 numbers: all-MiniLM-L6-v2 (read from an installed wheel)",
     ),
     "mnist-lenet": (
         _lenet,

@@ -1,4 +1,4 @@
-"""Models of the transformers library, frozen: classifiers of images, audio, text; CLIP, SigLIP.
+"""Models of the transformers library, frozen: of images, audio, text, and of images beside texts.
 
 ``hf:ORG/MODEL``, ``hf:ORG/MODEL@REVISION`` or a folder, ``hf:/path`` or ``hf:./path``. Weights come
 from safetensors files only, no code is ever fetched with a model, and what was fetched once is
@@ -8,7 +8,6 @@ read from the cache.
 from __future__ import annotations
 
 import contextlib
-import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,30 +19,33 @@ import torch
 from torch import nn
 
 from reprogram.sources.base import TorchSource
-from reprogram.sources.hf import audio, dual, image, text
+from reprogram.sources.hf import audio, dual, encoder, image, masked, text
+from reprogram.sources.hf.files import find_folder, first_line, read_json, read_settings
+from reprogram.sources.hf.tokens import read_tokenizer
 from reprogram.types import OutputSpec, Tokens, UserError, nearest
 
 __all__ = ["load"]
 
-# What is fetched of a repository: settings and safetensors, never code, never a pickle.
-FILES = [
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer_config.json",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*.safetensors",
-]
-# Kind of classifier -> the module that knows its doors. An audio classifier may carry the name
+# Kind of model -> the module that knows its doors. An audio classifier may carry the name
 # ...ForSequenceClassification, so the library's own lists decide, not the name.
-KINDS: dict[str, ModuleType] = {"Image": image, "Audio": audio, "Sequence": text}
+KINDS: dict[str, ModuleType] = {
+    "Image": image, "Audio": audio, "Sequence": text, "Masked": masked, "Sentence": encoder,
+}  # fmt: skip
+# Kind -> the library's class that reads its weights.
+CLASSES = {
+    "Image": "AutoModelForImageClassification",
+    "Audio": "AutoModelForAudioClassification",
+    "Sequence": "AutoModelForSequenceClassification",
+    "Dual": "AutoModelForZeroShotImageClassification",
+    "Masked": "AutoModelForMaskedLM",
+    "Sentence": "AutoModel",
+}
+POOLING = "1_Pooling/config.json"  # in the folder of a sentence encoder
+POOLER = "pooler."  # begins the names of weights that no source of ours runs
 
 
 def load(name: str) -> TorchSource:
-    """The frozen classifier of that name, at its outermost door.
+    """The frozen model of that name, at its outermost door.
 
     * Images: doors ``image`` (values in 0 to 1) and ``normalised``. A 224-pixel model takes
       ``(3, 224, 224)``; resizing belongs to the transformation.
@@ -53,7 +55,10 @@ def load(name: str) -> TorchSource:
       they were built for, or less.
     * Text: ``tokens``, given as :class:`~reprogram.types.Tokens` of ids, and ``embeddings``, given
       as Tokens of (batch, length, width), of ``?length=`` tokens: by default the model's limit, at
-      most 512.
+      most 512. Out come the classes of a classifier, the score of each token from a masked
+      language model (exit ``hidden``: what they are computed from), or a sentence encoder's mean of
+      hidden states, not normalised; ``1_Pooling/config.json`` may want the first state instead.
+      ``lexicon`` has the words and the tokenizer that lies in the folder, or none.
     * Images beside texts (CLIP, SigLIP): doors as for images, and embeddings of length one come
       out; ``with_classes(names, templates)`` or ``?classes=cat,dog&template=A%20{}`` makes a
       classifier of it.
@@ -81,32 +86,46 @@ def load(name: str) -> TorchSource:
     base, _, query = name.partition("?")
     # What the library draws before it fills in the weights must not shift a caller's own draws.
     with _quiet(), torch.random.fork_rng(devices=[]):
-        folder = _folder(base)
+        folder = find_folder(base)
         kind, config = _kind(base, folder)
-        build = _dual if kind == "Dual" else _classifier
-        source = build(base, folder, kind, config, query)
+        source = _BUILD.get(kind, _language)(base, folder, kind, config, query)
         _try(source)
     return source
 
 
 def _classifier(base: str, folder: Path, kind: str, config: Any, query: str) -> TorchSource:
     options = _options(base, KINDS[kind], query)
-    model = _model(base, folder, f"AutoModelFor{kind}Classification", config)
-    settings = _settings(base, folder)
+    model = _model(base, folder, kind, config)
+    settings = read_settings(base, folder)
     with _supported(base, model):
         stages = KINDS[kind].stages(model, settings, **options)
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-    uri = f"hf:{base}?{query}" if query else f"hf:{base}"
-    return TorchSource(stages, OutputSpec("classes", (len(names),), names), uri=uri)
+    return TorchSource(stages, OutputSpec("classes", (len(names),), names), uri=_uri(base, query))
+
+
+def _language(base: str, folder: Path, kind: str, config: Any, query: str) -> TorchSource:
+    options = _options(base, KINDS[kind], query)
+    settings = read_settings(base, folder)
+    settings["pooling"] = read_json(base, folder / POOLING)
+    tokenizer = read_tokenizer(base, folder, settings, config.get_text_config().pad_token_id)
+    model = _model(base, folder, kind, config)
+    with _supported(base, model):
+        return KINDS[kind].source(model, settings, tokenizer, _uri(base, query), **options)
 
 
 def _dual(base: str, folder: Path, kind: str, config: Any, query: str) -> TorchSource:
-    del kind
     wanted = dual.read_query(f"hf:{base}", query) if query else None
-    model = _model(base, folder, "AutoModelForZeroShotImageClassification", config)
+    model = _model(base, folder, kind, config)
     with _supported(base, model):
-        source = dual.DualSource(model, _settings(base, folder), folder, f"hf:{base}")
+        source = dual.DualSource(model, read_settings(base, folder), folder, f"hf:{base}")
         return source.with_classes(*wanted) if wanted else source
+
+
+_BUILD = {"Image": _classifier, "Audio": _classifier, "Dual": _dual}
+
+
+def _uri(base: str, query: str) -> str:
+    return f"hf:{base}?{query}" if query else f"hf:{base}"
 
 
 @contextlib.contextmanager
@@ -118,44 +137,11 @@ def _supported(base: str, model: nn.Module) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(f"source hf:{base}, a {type(model).__name__}, is not supported: "
-                        f"{_line(error)}") from error  # fmt: skip
-
-
-def _folder(base: str) -> Path:
-    """Where the files lie: the folder given, or the cache after a download at need."""
-    path = Path(base).expanduser()
-    if path.is_dir():
-        return path
-    if base.startswith(("/", "./", "../", "~", "\\")) or base.count("/") > 1:
-        raise UserError(f"source hf:{base}: no such folder; give a folder that save_pretrained "
-                        "wrote, or a public name as hf:ORG/MODEL")  # fmt: skip
-    from huggingface_hub import errors, snapshot_download
-
-    repository, _, revision = base.partition("@")
-    wanted: dict[str, Any] = {"revision": revision or None, "allow_patterns": FILES}
-    # First the cache: a source is frozen, and without a network nobody should wait for retries.
-    with contextlib.suppress(errors.LocalEntryNotFoundError, errors.HFValidationError):
-        cached = Path(snapshot_download(repository, local_files_only=True, **wanted))
-        if (cached / "config.json").is_file() and any(cached.glob("model*.safetensors")):
-            return cached
-    try:
-        return Path(snapshot_download(repository, **wanted))
-    except errors.GatedRepoError:
-        reason = "its owner wants its terms accepted; do so on its page, then `hf auth login`"
-    except errors.RevisionNotFoundError:
-        reason = f"it has no revision {revision!r}; give a branch, tag or commit after '@'"
-    except errors.RepositoryNotFoundError:
-        reason = "there is no public model of that name; check it, or `hf auth login` if private"
-    except errors.HFValidationError:
-        reason = "that is no name of a model; write hf:ORG/MODEL[@REVISION] or hf:./FOLDER"
-    except (OSError, errors.HfHubHTTPError) as error:
-        reason = (f"it is not in the cache and could not be fetched ({_line(error, 60)}); connect, "
-                  "or copy its folder here and give hf:./FOLDER")  # fmt: skip
-    raise UserError(f"source hf:{base}: {reason}")
+                        f"{first_line(error)}") from error  # fmt: skip
 
 
 def _kind(base: str, folder: Path) -> tuple[str, Any]:
-    """Image, Audio, Sequence or Dual, and the model's configuration."""
+    """What the model is, one of :data:`CLASSES`, and its configuration."""
     from transformers import AutoConfig
     from transformers.models.auto import modeling_auto
 
@@ -166,27 +152,36 @@ def _kind(base: str, folder: Path) -> tuple[str, Any]:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a foreign file read by a foreign reader fails in many ways
         raise UserError(f"source hf:{base}: its config.json is not one that the installed "
-                        f"transformers understands ({_line(error)})") from error  # fmt: skip
+                        f"transformers understands ({first_line(error)})") from error  # fmt: skip
     architecture = (getattr(config, "architectures", None) or ["nameless model"])[0]
+    masked_models = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    bodies = {name: modeling_auto.MODEL_MAPPING_NAMES.get(name, ()) for name in masked_models}
     lists = {
         "Image": modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
         "Audio": modeling_auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES,
         "Sequence": modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
         "Dual": modeling_auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        "Masked": masked_models,
+        "Sentence": bodies,
     }
     kinds = [kind for kind, classes in lists.items()
              if architecture in _tuple(classes.get(config.model_type, ()))]  # fmt: skip
+    # A sentence encoder may bear the name of the masked language model that it was made from.
+    if (folder / POOLING).is_file() and config.model_type in bodies:
+        kinds = ["Sentence"]
     if not kinds:
         raise UserError(f"source hf:{base} is a {architecture}; supported are classifiers of "
                         "images (...ForImageClassification), audio (...ForAudioClassification) and "
-                        "text (...ForSequenceClassification), and CLIP-like models")  # fmt: skip
-    if kinds[0] != "Dual" and (config.num_labels or 0) < 2:
+                        "text (...ForSequenceClassification), masked language models "
+                        "(...ForMaskedLM), sentence encoders (BertModel and its like), and "
+                        "CLIP-like models")  # fmt: skip
+    if "Classification" in CLASSES[kinds[0]] and (config.num_labels or 0) < 2:
         raise UserError(f"source hf:{base} has {config.num_labels} output: a regression; give a "
                         "classifier of two classes or more")  # fmt: skip
     return kinds[0], config
 
 
-def _model(base: str, folder: Path, auto: str, config: Any) -> nn.Module:
+def _model(base: str, folder: Path, kind: str, config: Any) -> nn.Module:
     """The model with every weight read from safetensors, in float32."""
     import transformers
 
@@ -194,34 +189,17 @@ def _model(base: str, folder: Path, auto: str, config: Any) -> nn.Module:
         raise UserError(f"source hf:{base} has no model.safetensors, and pickled weights are never "
                         "read; load it in transformers and save_pretrained it again")  # fmt: skip
     try:
-        model, report = getattr(transformers, auto).from_pretrained(
+        model, report = getattr(transformers, CLASSES[kind]).from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True,
             trust_remote_code=False, local_files_only=True, output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # as above: damaged files, missing packages, quantised weights
-        raise UserError(f"source hf:{base} cannot be loaded: {_line(error)}") from error
-    missing = sorted(report["missing_keys"])
+        raise UserError(f"source hf:{base} cannot be loaded: {first_line(error)}") from error
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(POOLER))
     if missing:  # transformers would draw them at random
         raise UserError(f"source hf:{base}: {len(missing)} weights are missing from its file, "
                         f"{missing[0]} first; give a trained model")  # fmt: skip
     return model.eval()
-
-
-def _settings(base: str, folder: Path) -> dict[str, Any]:
-    """What the model's preprocessing files say, merged; empty if there are none."""
-    merged: dict[str, Any] = {}
-    for file in ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
-        try:
-            values = json.loads((folder / file).read_text(encoding="utf-8"))
-            for part in ("feature_extractor", "image_processor"):  # of a composed processor
-                values = values.get(part) or values
-        except FileNotFoundError:
-            continue
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"source hf:{base}: its {file} is damaged ({_line(error)}); "
-                            "copy or fetch it again") from None  # fmt: skip
-        merged |= values
-    return merged
 
 
 def _options(base: str, kind: ModuleType, query: str) -> dict[str, float | int]:
@@ -249,12 +227,14 @@ def _try(source: TorchSource) -> None:
     if spec.kind == "tokens":
         length = min(spec.shape[0], 8)
         x = Tokens(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length))
+        if source.output.kind == "token scores":  # told at each place, or at one
+            x = x._replace(position=torch.zeros(1, dtype=torch.long))
     try:
         with torch.no_grad():
             scores = source(x)
         reason = f"it returned shape {tuple(scores.shape)}"
     except Exception as error:  # whatever the model's own code objects to
-        scores, reason = torch.zeros(0), _line(error)
+        scores, reason = torch.zeros(0), first_line(error)
     if scores.shape != (1, *source.output.shape):
         raise UserError(f"source {source.uri} cannot be used at its door {spec.kind!r} of shape "
                         f"{spec.shape}: {reason}")  # fmt: skip
@@ -290,9 +270,3 @@ def _quiet() -> Iterator[None]:
 
 def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
-
-
-def _line(error: BaseException, width: int = 160) -> str:
-    """The first line of what went wrong."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if len(lines[0]) <= width else lines[0][: width - 3] + "..."
