@@ -18,26 +18,45 @@ from reprogram.transformations.prompts import Prompts
 from reprogram.transformations.series import ModulateSeries, PadSeries, SeriesToFeatures
 from reprogram.transformations.subspace import Subspace
 from reprogram.transformations.table import TableOverlay
+from reprogram.transformations.tokens.chemistry import SelfiesTokens, SmilesTokens
+from reprogram.transformations.tokens.plain import Characters, KMers, Words
+from reprogram.transformations.tokens.source import SourceTokens
+from reprogram.transformations.vocabulary.base import FreeRows
+from reprogram.transformations.vocabulary.combinations import DenseRows, LowRankRows, PrototypeRows
+from reprogram.transformations.vocabulary.gumbel import GumbelRows
+from reprogram.transformations.vocabulary.sparse import SparseRows
 
 __all__ = [
     "BasisOverlay",
     "Channels",
+    "Characters",
     "Compose",
     "Coordinator",
     "Crop",
+    "DenseRows",
     "DiscreteOverlay",
     "Flip",
     "Frame",
+    "FreeRows",
+    "GumbelRows",
+    "KMers",
+    "LowRankRows",
     "ModulateSeries",
     "Overlay",
     "PadSeries",
     "Patches",
     "Prompts",
+    "PrototypeRows",
     "Resize",
     "SampleMask",
     "ScaledFrame",
+    "SelfiesTokens",
     "SeriesToFeatures",
+    "SmilesTokens",
+    "SourceTokens",
+    "SparseRows",
     "Subspace",
     "TableOverlay",
     "Transformation",
+    "Words",
 ]
