@@ -150,7 +150,7 @@ BROKEN = {
     ("gap.csv", csv_text().replace(str(VALUES[2, 1]), "")): r"gap.csv:4, column 'b' is empty",
     ("inf.csv", csv_text().replace(str(VALUES[2, 1]), "-inf")): r"inf.csv:4, column 'b' is '-inf'",
     ("label.csv", csv_text("a,b,c,d,e,f,kind")): r"no column 'label'.*'a', .*'kind'",
-    ("text.csv", "name,label\nann,up\nbob,down\n"): "no column of numbers beside 'label'",
+    ("text.csv", "label,split\nup,train\ndown,train\n"): "no column of numbers beside 'label'",
     ("german.csv", csv_text().replace(",", ";")): "separated by ';'",
     ("bare.csv", "1,2\n3,4\n"): "has no header",
     ("quote.csv", csv_text() + '"1,2\n'): r"quote.csv, line 42: .*check its quotes",
@@ -169,7 +169,7 @@ BROKEN = {
     ("f.ts", "@problemName p\n@data\n"): "nothing after @data",
     ("t.ts", ts_text().replace("@univariate", "@timestamps")): "has time stamps",
     ("r.ts", ts_text().replace("@classLabel", "@targetLabel")): "have no labels",
-    ("x.txt", "1 2 3"): r"x.txt is of no known kind; known: .csv",
+    ("x.doc", "1 2 3"): r"x.doc is of no known kind; known: .csv",
     ("x.npz", "PK"): r"x.npz is no .npz of plain arrays",
 }  # fmt: skip
 

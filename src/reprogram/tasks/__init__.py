@@ -15,6 +15,7 @@ from reprogram.tasks.cifar10 import load_cifar10
 from reprogram.tasks.counting import load_counting
 from reprogram.tasks.digits import load_digits
 from reprogram.tasks.fraud import load_fraud
+from reprogram.tasks.infill import load_infill
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
 from reprogram.tasks.molecules import load_bbbp, load_hiv, load_tox21
@@ -57,6 +58,10 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
         "bbbp": (load_bbbp, "molecules: do they pass the blood-brain barrier? scaffold split"),
         "hiv": (load_hiv, "molecules: do they inhibit HIV? 41,120, as hiv?limit=4000"),
         "tox21": (load_tox21, "molecules in 12 assays of toxicity, with gaps; scaffold split"),
+        "infill:NAME": (
+            load_infill,
+            "the texts of a task with places left out, as infill:splice?start=25&stop=35",
+        ),
         "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
     }
 )
@@ -131,6 +136,7 @@ __all__ = [
     "load_file",
     "load_fraud",
     "load_hiv",
+    "load_infill",
     "load_mnist",
     "load_names",
     "load_omniglot",

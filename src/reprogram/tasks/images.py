@@ -223,3 +223,16 @@ def _sixteen(image: Any) -> bool:
     """Whether every value fits into 16 bits."""
     values = np.asarray(image)
     return bool(values.min() >= 0 and values.max() <= 65535)
+
+
+def fitted(inputs: Any, shape: tuple[int, ...], where: str) -> Tensor:
+    """uint8 arrays (n, channels, h, w) resized and converted to ``shape``."""
+    from PIL import Image
+
+    if inputs.shape[1:] == shape:
+        return torch.from_numpy(inputs.copy())
+    pictures = (np.squeeze(image.transpose(1, 2, 0), 2) if len(image) == 1 else
+                np.ascontiguousarray(image.transpose(1, 2, 0)) for image in inputs)  # fmt: skip
+    return torch.stack(
+        [to_pixels(Image.fromarray(p), shape[0], (shape[1], shape[2]), where) for p in pictures]
+    )

@@ -6,9 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,53 +16,83 @@ from reprogram.tasks.base import LazyInputs, Split, Task
 from reprogram.tasks.build import Samples, as_inputs, class_name, make_task
 from reprogram.tasks.images import (
     SUFFIXES,
+    fitted,
     read_images,
     scan_classes,
     scan_images,
-    to_pixels,
 )
+from reprogram.tasks.labels import yes_or_no
 from reprogram.tasks.series import is_ucr, read_text, suffix_of
-from reprogram.tasks.tables import read_table
+from reprogram.tasks.smiles import check_smiles
+from reprogram.tasks.tables import SUFFIXES as TABLES
+from reprogram.tasks.tables import label_names, open_table, read_table
+from reprogram.tasks.textfiles import FASTA, LINES, read_fasta, read_texts
+from reprogram.tasks.texts import widened
 from reprogram.tasks.ucr import read_series
-from reprogram.types import InputKind, TaskSpec, UserError, nearest
+from reprogram.types import InputKind, Notation, TaskSpec, UserError, nearest
 
-KINDS = ".csv, .tsv, .ts (each also .gz), .npz, or a folder of images with one folder a class"
+KINDS = ".csv, .tsv, .jsonl, .fasta, .ts (or .gz), .npz, or a folder of images, one folder a class"
 
 
 def load_file(
     path: str | os.PathLike[str], *, label: str = "label", seed: int = 0,
     size: int | str | tuple[int, int] | None = None, kind: str | None = None,
+    column: str | None = None,
 ) -> Task:  # fmt: skip
     """A task of the user's own files.
 
     A folder of images with one folder a class (and optional ``train``, ``validation``, ``test``
-    folders above); a CSV or TSV table; a UCR ``.tsv`` or ``.ts``; an ``.npz``. A file whose name
-    ends in ``_TRAIN`` finds its ``_TEST`` beside it.
+    folders above); a CSV, TSV or JSONL table of numbers or with a column of texts; a FASTA file
+    with ``>id label`` above each sequence; a UCR ``.tsv`` or ``.ts``; an ``.npz``. A file whose
+    name ends in ``_TRAIN`` finds its ``_TEST`` beside it.
+
+    A column named ``text`` or ``sentence`` holds texts, one whose name ends in ``smiles``
+    molecules (which RDKit must be able to parse), in ``sequence`` or ``seq`` letters of DNA or
+    protein.
 
     Arguments:
         path: File or folder.
-        label: The label column of a table.
+        label: The label column of a table; several with commas between them hold 0, 1 or blanks,
+            and ask for yes or no to each.
         seed: Of the cuts.
         size: Side, or ``(height, width)``, to which images are resized, in pixels; by default the
             most common size.
         kind: ``"table"`` where the numeric columns of a CSV or TSV, or of (n, columns) arrays, are
-            measurements without an order; they are a ``"series"`` by default.
+            measurements without an order; they are a ``"series"`` by default. With ``"series"``
+            or ``"table"`` columns of text are left out.
+        column: The column of texts, where its name does not tell; two with a comma between them
+            are a pair.
 
     Raises:
         UserError: if the path is not there, or the file is not what it should be.
     """
     path = _existing(path)
-    found, parts = _parts(path, label, None if size is None else _size(size))
+    found = _parts(path, label, None if size is None else _size(size), kind, column)
     if kind is not None:
-        found, parts = _of_kind(found, kind, parts, path)
+        found = _of_kind(found, kind, path)
+    parts = dict(found.parts)
     if "" in parts:  # one heap: all of it is there to train on
         parts["train"] = parts.pop("")
     if "train" not in parts:
         raise UserError(f"{path} has no training rows, only {' and '.join(parts)}; add some")
+    if found.notation == "smiles":
+        for samples in parts.values():
+            check_smiles(samples.inputs, samples.rows or ())
+    labels = parts["train"].labels
+    several = labels is not None and len(labels) > 0 and isinstance(labels[0], tuple)
     return make_task(
-        str(path), found, parts["train"], validation=parts.get("validation"),
-        test=parts.get("test"), seed=seed,
+        str(path), found.kind, parts["train"], validation=parts.get("validation"),
+        test=parts.get("test"), classes=label_names(label) if several else None,
+        target="labels" if several else "classes", notation=found.notation, seed=seed,
     )  # fmt: skip
+
+
+class _Found(NamedTuple):
+    """Samples of each published split; ``""`` where there is none."""
+
+    kind: InputKind
+    parts: dict[str, Samples]
+    notation: Notation = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,7 +100,8 @@ class Reading(Split):
     """Rows read for prediction; weight 0 where there is no label.
 
     Arguments:
-        labels: Class name of each row that has a label; ``None`` if no row has.
+        labels: Class name of each row that has a label; ``None`` if no row has, or a task asks for
+            more than one class.
     """
 
     labels: tuple[str | None, ...] | None = None
@@ -84,9 +114,10 @@ def read(
     """Read files for a trained program: the kinds that :func:`load_file` reads, labelled or not.
 
     Single images and folders of them, flat or by class; tables with or without the label column;
-    UCR files and ``.ts``; an ``.npz`` (``X``, else ``X_test``, else the other parts). Order is
-    kept. A row is called by its file (below the folder given), by ``file:line`` in a table, or by
-    the table's ``id`` column.
+    UCR files and ``.ts``; an ``.npz`` (``X``, else ``X_test``, else the other parts); FASTA files;
+    a ``.txt`` of one text a line. Order is kept, and texts may be longer than those met in
+    training. A row is called by its file (below the folder given), by ``file:line`` in a table, or
+    by the ``id`` of a table or a FASTA header.
 
     Arguments:
         paths: One path or several.
@@ -105,22 +136,29 @@ def read(
     plain = len(found) == 1 or len({p.name for p in found if p.is_file()}) == len(found)
     parts = [_unlabelled(path, path.name if plain else str(path), spec, label) for path in found]
     rows = tuple(row for part in parts for row in part.rows or ())
+    inputs = _joined([part.inputs for part in parts])
     labels = [
-        class_name(value)
+        value
         for part in parts
         for value in (part.labels if part.labels is not None else [None] * len(part.inputs))
     ]
+    if spec.target == "labels":
+        gaps = ("",) * len(spec.classes)
+        told = yes_or_no([gaps if v is None else v for v in labels], spec.classes, rows)
+        return Reading(inputs, *told, rows)
+    if spec.target == "tokens":
+        nothing = torch.zeros(tuple(inputs.shape), dtype=torch.long)
+        return Reading(inputs, nothing, nothing.float(), rows)
+    labels = [class_name(value) for value in labels]
     for row, value in zip(rows, labels, strict=True):
         if value is not None and value not in spec.classes:
-            known = ", ".join(spec.classes)
-            raise UserError(
-                f"row {row} has label {value!r}, which is no class of task {spec.name!r} "
-                f"({known}); correct it or leave it blank"
-            )
+            raise UserError(f"row {row} has label {value!r}, which is no class of task "
+                            f"{spec.name!r} ({', '.join(spec.classes)}); correct it or leave it "
+                            "blank")  # fmt: skip
     labelled = [value is not None for value in labels]
     targets = [0 if value is None else spec.classes.index(value) for value in labels]
     return Reading(
-        _joined([part.inputs for part in parts]),
+        inputs,
         torch.tensor(targets),
         torch.tensor(labelled, dtype=torch.float32),
         rows,
@@ -135,42 +173,59 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 
 
 def _parts(
-    path: Path, label: str, size: tuple[int, int] | None
-) -> tuple[InputKind, dict[str, Samples]]:
-    """Kind and samples of each published split; ``""`` where there is none."""
+    path: Path, label: str, size: tuple[int, int] | None, kind: str | None, column: str | None
+) -> _Found:
     if path.is_dir():
-        files, found = scan_classes(path)
-        samples = found._replace(inputs=read_images(files, size=size))
-        kind = "image"
-    elif suffix_of(path) == ".npz":
-        kind, parts = read_arrays(path, path.name)
-        _no_size(size, path)
-        return kind, parts
+        files, samples = scan_classes(path)
+        samples = samples._replace(inputs=read_images(files, size=size))
+        found = _Found("image", {"": samples})
     else:
         _no_size(size, path)
-        samples = _series(path, path.name, label, labelled=True)
-        kind = "series"
+        if suffix_of(path) == ".npz":
+            return _Found(*read_arrays(path, path.name))
+        found = _rows(path, label, kind, column)
         test = _sibling(path)
-        if test is not None and samples.splits is None:
-            return kind, {"": samples, "test": _series(test, test.name, label, labelled=True)}
+        if test is not None and found.parts[""].splits is None:
+            other = _rows(test, label, kind, column)
+            return found._replace(parts=found.parts | {"test": other.parts[""]})
+    samples = found.parts[""]
     if samples.splits is None:
-        return kind, {"": samples}
+        return found
     parts = {part: samples.of(part) for part in ("train", "validation", "test")}
-    return kind, {part: rows for part, rows in parts.items() if rows is not None}
+    return found._replace(parts={part: rows for part, rows in parts.items() if rows is not None})
 
 
-def _of_kind(
-    found: InputKind, kind: str, parts: dict[str, Samples], path: Path
-) -> tuple[InputKind, dict[str, Samples]]:
+def _rows(path: Path, label: str, kind: str | None, column: str | None) -> _Found:
+    """The labelled rows of one file of texts or numbers."""
+    suffix = suffix_of(path)
+    if suffix in FASTA:
+        return _Found("text", {"": read_fasta(path, path.name)}, "sequence")
+    if suffix in LINES:
+        raise UserError(f"file {path} holds texts without labels; write a .csv with the columns "
+                        "text and label")  # fmt: skip
+    if suffix in TABLES and not _ucr_like(path):
+        table = open_table(path, path.name, label, labelled=True)
+        columns = table.text_columns(column) if kind in (None, "text") else []
+        if columns:
+            notation, samples = table.texts(columns)
+            return _Found("text", {"": samples}, notation)
+        return _Found("series", {"": table.series()})
+    return _Found("series", {"": _series(path, path.name, label, labelled=True)})
+
+
+def _of_kind(found: _Found, kind: str, path: Path) -> _Found:
     """What was found, taken as ``kind``: a series of one channel may be a table."""
-    if kind not in ("series", "image", "table"):
-        raise nearest("kind", kind, ("series", "image", "table"))
-    if kind == found:
-        return found, parts
-    if kind != "table" or found != "series" or _ucr_like(path):
-        raise UserError(f"argument 'kind' is {kind!r}, and {path} holds {found} samples; drop it, "
-                        "or give a CSV, a TSV with a header, or (n, columns) arrays")  # fmt: skip
-    return "table", {part: _table(samples, str(path)) for part, samples in parts.items()}
+    if kind not in ("series", "image", "table", "text"):
+        raise nearest("kind", kind, ("series", "image", "table", "text"))
+    if kind == found.kind:
+        return found
+    if kind != "table" or found.kind != "series" or _ucr_like(path):
+        raise UserError(
+            f"argument 'kind' is {kind!r}, and {path} holds {found.kind} samples; drop it, or give "
+            "a CSV, a TSV with a header, or (n, columns) arrays"
+        )
+    parts = {part: _table(samples, str(path)) for part, samples in found.parts.items()}
+    return _Found("table", parts)
 
 
 def _table(samples: Samples, where: str) -> Samples:
@@ -192,7 +247,7 @@ def _series(
 ) -> Samples:
     if _ucr_like(path):
         return read_series(path, name, length)
-    if suffix_of(path) in (".csv", ".tsv"):
+    if suffix_of(path) in TABLES:
         return read_table(path, name, label, labelled=labelled)
     raise UserError(f"file {path} is of no known kind; known: {KINDS}")
 
@@ -220,6 +275,10 @@ def _unlabelled(path: Path, name: str, spec: TaskSpec, label: str) -> Samples:
             if name != path.name:
                 rows = [f"{name}/{row}" for row in rows]
         return Samples(read_images(files, shape=shape), labels, rows)
+    if wanted == "text":
+        return read_texts(path, name, spec, label)
+    if suffix_of(path) in (*FASTA, *LINES):
+        _same_kind("text", wanted, path, spec)
     if suffix_of(path) == ".npz":
         kind, parts = read_arrays(path, name)
         samples = next(parts[part] for part in ("", "test", "validation", "train") if part in parts)
@@ -227,7 +286,7 @@ def _unlabelled(path: Path, name: str, spec: TaskSpec, label: str) -> Samples:
             kind, samples = "table", _table(samples, str(path))
         _same_kind(kind, wanted, path, spec)
         if kind == "image":
-            return samples._replace(inputs=_fitted(samples.inputs, shape, str(path)))
+            return samples._replace(inputs=fitted(samples.inputs, shape, str(path)))
     else:
         samples = _series(path, name, label, labelled=False, length=shape[-1])
         if wanted == "table" and not _ucr_like(path):
@@ -251,22 +310,12 @@ def _same_kind(kind: str, wanted: str, path: Path, spec: TaskSpec) -> None:
                         "give files of that kind")  # fmt: skip
 
 
-def _fitted(inputs: Any, shape: tuple[int, ...], where: str) -> Tensor:
-    """uint8 arrays (n, channels, h, w) resized and converted to ``shape``."""
-    from PIL import Image
-
-    if inputs.shape[1:] == shape:
-        return torch.from_numpy(inputs.copy())
-    pictures = (np.squeeze(image.transpose(1, 2, 0), 2) if len(image) == 1 else
-                np.ascontiguousarray(image.transpose(1, 2, 0)) for image in inputs)  # fmt: skip
-    return torch.stack(
-        [to_pixels(Image.fromarray(p), shape[0], (shape[1], shape[2]), where) for p in pictures]
-    )
-
-
 def _joined(inputs: list[Any]) -> Tensor | LazyInputs:
     if len(inputs) == 1:
         return inputs[0]
+    if all(isinstance(part, Tensor) and part.dtype == torch.int32 for part in inputs):  # texts
+        longest = max(part.shape[1] for part in inputs)
+        inputs = [widened(part, longest) for part in inputs]
     return torch.cat([part if isinstance(part, Tensor) else part[torch.arange(len(part))]
                       for part in inputs])  # fmt: skip
 
