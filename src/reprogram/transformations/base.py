@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from reprogram.types import InputSpec, SourceLike, TaskSpec, UserError
+from reprogram.types import InputSpec, SourceLike, TaskSpec, Tokens, UserError
 
 
 class Transformation(nn.Module):
@@ -37,11 +38,11 @@ class Transformation(nn.Module):
         """
         del source, task
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Any) -> Any:
         """The part without parameters of the program: computed once a sample and cached."""
         return x
 
-    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """Draws of a discrete program, from torch's generators.
 
         Arguments:
@@ -122,15 +123,15 @@ class Compose(Transformation):
             x = part(part.prepare(x))
         return self.parts[self._once].prepare(x)
 
-    def forward(self, prepared: Tensor) -> Tensor:
+    def forward(self, prepared: Tensor) -> Tensor | Tokens:
         """(batch, *prepared) -> (batch, *source.input.shape)."""
         return self.parts[-1](self._before_last(prepared))
 
-    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """The last part's draws, of what the parts before it make."""
         return self.parts[-1].sample(self._before_last(prepared), n)
 
-    def _before_last(self, x: Tensor) -> Tensor:
+    def _before_last(self, x: Any) -> Any:
         """What the last part has prepared."""
         for i in range(self._once, len(self.parts) - 1):
             x = self.parts[i + 1].prepare(self.parts[i](x))
