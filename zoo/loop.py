@@ -151,6 +151,7 @@ def produce(
     settings: dict[str, object],
     card: str,
     facts: dict[str, object],
+    bfloat16: bool = True,
 ) -> None:
     """Trains, rounds the best epoch to half precision, reads the test split once, exports.
 
@@ -166,6 +167,7 @@ def produce(
         settings: What the loader needs; accuracies are added.
         card: Template of the model card.
         facts: What fills it beside what is measured here.
+        bfloat16: See :func:`train`.
     """
     if options.provisional:
         state = torch.load(options.work / "last.pt", weights_only=True)
@@ -173,7 +175,7 @@ def produce(
     else:
         best = train(
             network, batches, held_out["validation"], epochs=options.epochs, steps=steps,
-            rate=rate, decay=decay, folder=options.work,
+            rate=rate, decay=decay, folder=options.work, bfloat16=bfloat16,
         )  # fmt: skip
     network.load_state_dict(torch.load(options.work / "best.pt", weights_only=True))
     state = {
@@ -184,13 +186,15 @@ def produce(
     # What is measured is what ships: the rounded weights.
     network.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     read = ["validation"] if options.provisional else ["validation", "test"]
-    accuracy = {split: round(evaluate(network, *held_out[split])[0], 4) for split in read}
+    measured = {split: evaluate(network, *held_out[split]) for split in read}
+    accuracy = {split: round(share, 4) for split, (share, _) in measured.items()}
     told = {split: f"{accuracy[split]:.1%}" if split in accuracy else "not read yet"
             for split in held_out}  # fmt: skip
     status = " **Provisional: training goes on.**" if options.provisional else ""
     text = card.format(
         status=status, seed=SEED, epochs=options.epochs, epoch=int(best["epoch"]) + 1,
-        minutes=best["seconds"] / 60, accuracy=told, **facts,
+        minutes=best["seconds"] / 60, accuracy=told,
+        perplexity={split: math.exp(loss) for split, (_, loss) in measured.items()}, **facts,
     )  # fmt: skip
     settings = {**settings, "seed": SEED, "epoch": int(best["epoch"]) + 1, "accuracy": accuracy}
     options.export.mkdir(parents=True, exist_ok=True)

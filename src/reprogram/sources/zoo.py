@@ -19,10 +19,13 @@ from reprogram.sources.base import Source
 from reprogram.sources.hf.wheel import minilm
 from reprogram.sources.images import image_source
 from reprogram.sources.lenet import LeNet
+from reprogram.sources.masked_lm import MaskedNetwork, masked_source
 from reprogram.sources.mobilenet import mobilenet_source
 from reprogram.sources.residual import ResidualNetwork
+from reprogram.sources.sentence import CNNEncoder, LSTMEncoder, SentenceNetwork, sentence_source
 from reprogram.sources.tflite import read_tflite
 from reprogram.sources.weights import convert_attention_rnn, fill, read_keras, read_torch
+from reprogram.sources.words import WordPieces
 from reprogram.types import nearest
 
 
@@ -169,6 +172,27 @@ def _images() -> Source:
     )  # fmt: skip
 
 
+def _sentences(name: str, kind: type[LSTMEncoder | CNNEncoder]) -> Source:
+    settings, state = _embedded(name)
+    names, width = settings["classes"], settings["width"]
+    tokenizer = WordPieces(settings["tokens"])
+    network = SentenceNetwork(
+        kind(width=width, **settings["encoder"]),
+        vocabulary=tokenizer.size, width=width, classes=len(names),
+    )  # fmt: skip
+    return sentence_source(
+        fill(network, state), tokenizer, names, length=settings["length"], uri=f"zoo:{name}"
+    )
+
+
+def _masked() -> Source:
+    settings, state = _embedded("text-mlm")
+    tokenizer = WordPieces(settings["tokens"])
+    shape = {key: settings[key] for key in ("width", "length", "layers", "heads")}
+    network = fill(MaskedNetwork(vocabulary=tokenizer.size, **shape), state)
+    return masked_source(network, tokenizer, uri="zoo:text-mlm")
+
+
 def _mobilenet(version: str) -> Source:
     names = IMAGENET_NAMES.find().read_text(encoding="utf-8").splitlines()
     graph = read_tflite(MOBILENETS[version].find().read_bytes())
@@ -248,6 +272,22 @@ SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
     "speech-commands-35": (
         _public_speech_commands,
         "16 kHz speech, 36 classes: the public attention RNN (download, 3 MB)",
+    ),
+    "text-bilstm": (
+        partial(_sentences, "text-bilstm", LSTMEncoder),
+        "English reviews of 128 tokens, 4 classes: LSTMs in both directions (embedded)",
+    ),
+    "text-cnn": (
+        partial(_sentences, "text-cnn", CNNEncoder),
+        "English reviews of 128 tokens, 4 classes: convolutions (embedded)",
+    ),
+    "text-lstm": (
+        partial(_sentences, "text-lstm", LSTMEncoder),
+        "English reviews of 128 tokens, 4 classes: LSTM (embedded)",
+    ),
+    "text-mlm": (
+        _masked,
+        "English texts of 128 tokens, token scores: a small masked transformer (embedded)",
     ),
 }
 """Name -> (loader, one line for ``reprogram list sources``)."""

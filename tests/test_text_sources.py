@@ -1,0 +1,450 @@
+"""The library's own readers of text: their tokenizer, classifiers, masked model, and training."""
+
+import json
+import string
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from reprogram.sources import load, zoo
+from reprogram.sources.masked_lm import MaskedEncoder, MaskedNetwork, masked_source
+from reprogram.sources.sentence import CNNEncoder, LSTMEncoder, SentenceNetwork, gathered
+from reprogram.sources.words import WordPieces, words
+from reprogram.types import Tokenizer, Tokens, UserError
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "zoo"
+SENTENCES = ("text-bilstm", "text-cnn", "text-lstm")
+NAMES = (*SENTENCES, "text-mlm")
+SPECIAL = ["[pad]", "[unknown]", "[mask]", "[start]", "[end]"]
+LETTERS = [*string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)]
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Makes the training scripts importable."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.fixture
+def pieces():
+    return WordPieces([*SPECIAL, *LETTERS, "##ing", "play", "n't", "do", "'s", "it", "!", "[", "]"])
+
+
+@pytest.fixture(scope="module")
+def splits(data_root):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        from train_text import load as load_sentences
+
+        return load_sentences(data_root / "text_sentconv")
+
+
+@pytest.fixture
+def sentences(splits, scripts):
+    """Test sentences as a source's own tokens, and their classes."""
+    from train_text import tensors
+
+    def get(name):
+        ids, labels = tensors(splits["test"][::4], zoo.load(name).lexicon.tokenizer)
+        return Tokens(ids, ids != 0), labels
+
+    return get
+
+
+def texts_of(*lengths, width=8, longest=None, seed=0):
+    """Random embeddings of texts of these lengths, and noise behind each."""
+    longest = longest or max(lengths)
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.arange(longest) < torch.tensor(lengths)[:, None]).float()
+    return Tokens(torch.randn(len(lengths), longest, width, generator=generator), mask)
+
+
+# The tokenizer
+
+
+def test_pieces_put_together_are_the_words(pieces):
+    assert isinstance(pieces, Tokenizer)
+    text = "Playing it's don't PLAY zebra!"
+    ids = pieces.encode([text])[0]
+    assert all(0 <= i < pieces.size for i in ids)
+    told = " ".join(pieces.token(i) for i in ids).replace(" ##", "")
+    assert told.split() == words(text) == ["playing", "it", "'s", "do", "n't", "play", "zebra", "!"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("isn't", "is n't"), ("It's", "it 's"), ("naïve  CAFÉ", "naive cafe"), ("a.b", "a . b"),
+     ("a\x1fb", "a b"), ("", " \t\n"), ("they've", "they 've")],
+)  # fmt: skip
+def test_spellings_that_read_the_same(one, other):
+    assert words(one) == words(other)
+
+
+def test_no_text_writes_a_special_token(pieces):
+    ids = pieces.encode(["[mask] [pad] [start] [end] [unknown]"])[0]
+    assert not {pieces.mask, pieces.pad, pieces.start, pieces.end} & set(ids)
+
+
+@pytest.mark.parametrize("text", ["漢字 ?", "🙂x", "\ud800"])
+def test_what_no_piece_holds_is_unknown_character_by_character(pieces, text):
+    ids = pieces.encode([text])[0]
+    assert pieces.unknown in ids
+    assert len(ids) <= len(text)
+
+
+def test_a_word_without_end_and_none_at_all(pieces):
+    ids = pieces.encode(["acgt" * 5000, ""])
+    assert [len(row) for row in ids] == [20000, 0]
+
+
+def test_fingerprint_tells_vocabularies_apart(pieces):
+    swapped = [*pieces.tokens[:-2], pieces.tokens[-1], pieces.tokens[-2]]
+    assert WordPieces(pieces.tokens).fingerprint() == pieces.fingerprint()
+    assert WordPieces(swapped).fingerprint() != pieces.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"), [(["[pad]", "[unknown]", "a", "a"], "'a' twice"), (["[pad]"], "[unknown]")]
+)
+def test_tokens_that_make_no_vocabulary(tokens, says):
+    with pytest.raises(UserError, match=rf"argument 'tokens'.*{says.replace('[', '.')}"):
+        WordPieces(tokens)
+
+
+# What the encoders compute
+
+ENCODERS = {
+    "lstm": lambda: LSTMEncoder(width=8, hidden=6),
+    "both": lambda: LSTMEncoder(width=8, hidden=6, both=True),
+    "cnn": lambda: CNNEncoder(width=8, filters=6),
+    "masked": lambda: MaskedEncoder(width=8, length=32, layers=2, heads=2, dropout=0.0),
+}
+
+
+@pytest.fixture(params=ENCODERS)
+def encoder(request):
+    torch.manual_seed(0)
+    return ENCODERS[request.param]().eval()
+
+
+def answers(encoder, x):
+    """(batch, size): of the masked model what is told of the first place."""
+    return encoder(x._replace(position=torch.zeros(len(x.values), dtype=torch.long)))
+
+
+def test_filling_changes_nothing(encoder):
+    x = texts_of(5, 2, 1)
+    expected = answers(encoder, x)
+    noisy = Tokens(x.values + 9 * (1 - x.mask[..., None]), x.mask)
+    torch.testing.assert_close(answers(encoder, noisy), expected)
+    longer = Tokens(*(nn.functional.pad(v, (0, 0) * (v.ndim - 2) + (0, 7), value=3.0 * (v.ndim - 2))
+                      for v in (x.values, x.mask)))  # fmt: skip
+    torch.testing.assert_close(answers(encoder, longer), expected)
+    alone = [answers(encoder, Tokens(x.values[i : i + 1, :n], x.mask[i : i + 1, :n]))
+             for i, n in enumerate((5, 2, 1))]  # fmt: skip
+    torch.testing.assert_close(torch.cat(alone), expected)
+
+
+def test_gradient_reaches_each_token_and_no_filling(encoder):
+    x = texts_of(5, 3)
+    values = x.values.clone().requires_grad_()
+    answers(encoder, Tokens(values, x.mask)).pow(2).sum().backward()
+    reached = values.grad.abs().sum(2) > 0
+    assert torch.equal(reached, x.mask > 0)
+
+
+def test_without_any_token_the_answer_is_finite(encoder):
+    assert torch.isfinite(answers(encoder, texts_of(0, 3))).all()
+    assert torch.isfinite(answers(encoder, texts_of(0, longest=4))).all()
+
+
+@pytest.mark.parametrize("name", ["lstm", "both", "cnn"])
+def test_tokens_anywhere_are_read_in_order(name):
+    encoder = ENCODERS[name]().eval()
+    x = texts_of(4, longest=4)
+    places = torch.tensor([1, 2, 6, 8])
+    values, mask = torch.full((1, 10, 8), torch.nan), torch.zeros(1, 10, dtype=torch.bool)
+    values[:, places], mask[:, places] = x.values, True
+    torch.testing.assert_close(encoder(Tokens(values, mask)), encoder(x))
+
+
+def test_gathered_leaves_the_callers_tensors():
+    x = texts_of(1, 3, longest=6)
+    before = x.values.clone()
+    values, real = gathered(x)
+    assert values.shape == (2, 3, 8)
+    assert torch.equal(real, x.mask[:, :3] > 0)
+    assert torch.equal(x.values, before)
+
+
+def test_two_directions_are_a_bidirectional_lstm_of_each_text_alone():
+    encoder = LSTMEncoder(width=8, hidden=6, both=True)
+    whole = nn.LSTM(8, 6, batch_first=True, bidirectional=True)
+    state = {k: v for k, v in encoder.ahead.state_dict().items()}
+    state |= {f"{k}_reverse": v for k, v in encoder.back.state_dict().items()}
+    whole.load_state_dict(state)
+    x = texts_of(5, 2, 4)
+    for i, n in enumerate((5, 2, 4)):
+        _, (last, _) = whole(x.values[i : i + 1, :n].tanh())  # (2, 1, hidden)
+        torch.testing.assert_close(encoder(x)[i], last[:, 0].flatten())
+
+
+def test_convolutions_by_hand():
+    encoder = CNNEncoder(width=8, filters=6, windows=(2, 4))
+    x = texts_of(5, 1)
+    for row, n, told in zip(x.values, (5, 1), encoder(x), strict=True):
+        padded = torch.cat((row[:n], torch.zeros(3, 8)))
+        by_hand = []
+        for layer, size in zip(encoder.convolutions, (2, 4), strict=True):
+            windows = torch.stack([padded[i : i + size] for i in range(n)])  # (n, size, width)
+            dots = torch.einsum("nsw,fws->nf", windows, layer.weight) + layer.bias
+            by_hand.append(dots.relu().amax(0))
+        torch.testing.assert_close(told, torch.cat(by_hand))
+
+
+# The masked language model
+
+
+@pytest.fixture
+def masked(pieces):
+    torch.manual_seed(0)
+    network = MaskedNetwork(vocabulary=pieces.size, width=8, length=16, layers=2, heads=2)
+    nn.init.normal_(network.bias)
+    return masked_source(network, pieces, uri="zoo:tiny")
+
+
+def ids_of(source, *lengths, position=None):
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, int(source.input.upper) + 1, (len(lengths), max(lengths)),
+                        generator=generator)  # fmt: skip
+    return Tokens(ids, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None], position)
+
+
+def test_one_place_is_that_place_of_all(masked):
+    x, position = ids_of(masked, 9, 4), torch.tensor([7, 2])
+    every = masked(x)
+    assert every.shape == (2, 9, masked.output.shape[0])
+    torch.testing.assert_close(masked(x._replace(position=position)), every[[0, 1], position])
+
+
+def test_hidden_states_through_the_lexicon_are_the_scores(masked):
+    x = ids_of(masked, 9, 4)
+    hidden, words = masked.exit("hidden"), masked.lexicon
+    assert hidden.uri == "zoo:tiny?exit=hidden"
+    assert hidden.output.kind == "embedding"
+    assert hidden(x).shape == (2, 9, *hidden.output.shape)
+    torch.testing.assert_close(hidden(x) @ words.weight.T + words.bias, masked(x))
+    inner = Tokens(words.embeddings[x.values], x.mask)
+    torch.testing.assert_close(hidden.door("embeddings")(inner), hidden(x))
+
+
+def test_training_asks_for_what_the_source_tells(pieces):
+    torch.manual_seed(0)
+    network = MaskedNetwork(vocabulary=pieces.size, width=8, length=16, layers=1, heads=2).eval()
+    ids = torch.tensor([[3, 7, 9, 4], [3, 8, 4, 0]])
+    asked = torch.tensor([[0, 1, 1, 0], [0, 1, 0, 0]])
+    every = masked_source(network, pieces)(Tokens(ids, ids != 0))
+    torch.testing.assert_close(network(torch.stack((ids, asked), 2)), every[asked > 0])
+
+
+def test_places_tell_one_word_from_another(masked):
+    x = Tokens(torch.tensor([[6, 7, 8], [8, 7, 6]]), torch.ones(2, 3), torch.tensor([1, 1]))
+    one, other = masked(x)
+    assert not torch.allclose(one, other, atol=1e-5)
+
+
+def test_text_longer_than_the_source_reads(masked):
+    with pytest.raises(UserError, match="17 tokens is longer than the 16"):
+        masked(ids_of(masked, 17))
+
+
+# What ships with the library
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loads_frozen_with_its_words_and_without_the_tokenizers_library(name, monkeypatch):
+    for library in ("tokenizers", "transformers"):
+        monkeypatch.setitem(sys.modules, library, None)
+    source = zoo.load(name)
+    assert source.uri == f"zoo:{name}"
+    assert not any(p.requires_grad for p in source.parameters())
+    tokenizer, table = source.lexicon.tokenizer, source.lexicon.embeddings
+    assert tokenizer.size == len(table) == source.input.upper + 1
+    ids = tokenizer.encode(["An utterly brilliant film!"])[0]
+    assert tokenizer.unknown not in ids
+    assert zoo.load(name).fingerprint() == source.fingerprint()
+    x = Tokens(torch.tensor([ids]), torch.ones(1, len(ids)))
+    inner = load(f"zoo:{name}#embeddings")
+    torch.testing.assert_close(inner(Tokens(table[x.values], x.mask)), source(x))
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_features_enter_the_last_layer(name):
+    source = zoo.load(name)
+    x = ids_of(source, 12, 3)
+    torch.testing.assert_close(source.chain[-1].out(source.features(x)), source(x))
+    assert source(x).shape == (2, len(source.output.names))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_control_is_finite_and_another(name):
+    source = zoo.load(name)
+    control = source.randomised(0)
+    x = ids_of(source, 12, 3, position=torch.tensor([2, 1]))
+    assert torch.isfinite(control(x)).all()
+    assert not torch.allclose(control(x), source(x), atol=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_and_settings_stand_beside_the_weights(name):
+    folder = files("reprogram") / "zoo"
+    card = (folder / f"{name}.md").read_text()
+    for word in ("Architecture", "Data", "Split", "Training", "Accuracy", "Licence", "seed"):
+        assert word in card
+    told = json.loads((folder / f"{name}.json").read_text())["accuracy"]
+    assert f"test {told['test']:.1%}" in card
+    assert max(map(len, card.splitlines())) <= 100
+
+
+def test_all_four_are_a_few_megabytes():
+    folder = files("reprogram") / "zoo"
+    ours = [file for file in folder.iterdir() if file.name.startswith("text-")]
+    assert sum(len(file.read_bytes()) for file in ours) < 6e6
+
+
+def test_command_line_lists_them(reprogram):
+    told = reprogram("list", "sources").out
+    assert all(f"zoo:{name}" in told or f"\n{name}" in told for name in NAMES)
+
+
+# The texts
+
+
+def test_held_out_texts_and_what_holds_them_are_left_out(scripts):
+    from corpus import unseen
+
+    held_out = ["emptying the rat traps .", "an idea long and slow and sweet and true to life"]
+    texts = [
+        (0, "something like emptying the rat-traps . or doing taxes ."),  # holds one
+        (1, "an idea , so long and slow and sweet and true to life"),  # nearly one
+        (1, "a film about rat traps"),
+        (0, "A film about rat traps ."),  # met already
+        (0, ". . ."),  # tells nothing
+    ]
+    assert unseen(texts, held_out) == [texts[2]]
+
+
+def test_vocabulary_repeats_and_reads_what_it_learned_from(scripts):
+    from corpus import pieces
+
+    texts = ["the cat sat", "the cats sit there", "the other cat"]
+    tokens = pieces(texts, 40, ("[mask]",), 2)
+    assert tokens == pieces(texts, 40, ("[mask]",), 2)
+    assert tokens[:5] == ["[pad]", "[unknown]", "[mask]", "the", "cat"]
+    assert len(set(tokens)) == len(tokens) <= 40
+
+
+def test_reviews_hold_no_test_sentence(scripts, splits, data_root):
+    from corpus import letters, read
+
+    learned = "|".join(letters(text) for rows in splits.values() for _, text in rows)
+    for part in ("dev", "test"):
+        for _, text in read(data_root / "text_sentconv" / f"stsa.binary.{part}", "utf-8")[::5]:
+            key = letters(text)
+            assert len(key) < 12 or key not in learned
+
+
+# The training
+
+
+def test_batches_of_sentences_repeat(scripts):
+    from train_text import Batches
+
+    ids = torch.randint(2, 50, (130, 9), generator=torch.Generator().manual_seed(0))
+    ids[:, 6:] = 0
+    batches = Batches(ids.clone(), torch.arange(130) % 4, unknown=1)
+    (x, y), (again, _) = next(iter(batches(2))), next(iter(batches(2)))
+    assert torch.equal(x, again)
+    assert not torch.equal(x, next(iter(batches(3)))[0])
+    assert torch.equal(x == 0, torch.arange(9).expand(64, 9) >= 6)
+    assert 0 < (x == 1).float().mean() < 0.3
+    assert torch.equal(batches.ids, ids)
+    torch.testing.assert_close(y.sum(1), torch.ones(64))
+
+
+def test_batches_of_hidden_tokens(scripts, pieces):
+    from train_text_mlm import Batches
+
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randint(5, pieces.size, (int(n),), generator=generator).tolist()
+            for n in torch.randint(0, 200, (150,), generator=generator)]  # fmt: skip
+    batches = Batches(rows, pieces)
+    drawn = [*batches(1)]
+    assert len(drawn) == batches.steps
+    assert torch.equal(drawn[0][0], next(iter(batches(1)))[0])
+    for x, labels in drawn:
+        ids, asked = x.unbind(2)
+        assert ids.shape[1] <= 128
+        assert len(labels) == asked.sum()
+        assert (labels >= 5).all()
+        assert (ids[:, 0] == pieces.start).all()
+        assert not asked[ids == 0].any()
+        assert (ids[asked > 0] == pieces.mask).float().mean() > 0.6
+    kept = sorted(i for batch in batches.gathered(1) for row in batch for i in row if i > 4)
+    assert len(kept) <= sum(map(len, rows))
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_accuracy_on_the_card_holds_and_the_control_has_none(name, sentences):
+    x, labels = sentences(name)  # a quarter of the split
+    told = json.loads((files("reprogram") / "zoo" / f"{name}.json").read_text())["accuracy"]["test"]
+    assert told > 0.68
+    assert accuracy(zoo.load(name), x, labels) == pytest.approx(told, abs=0.05)
+    assert accuracy(zoo.load(name).randomised(0, x), x, labels) < 0.45
+
+
+def accuracy(source, x, labels):
+    return (source(x).argmax(1) == labels).float().mean().item()
+
+
+@pytest.mark.slow
+def test_masked_accuracy_on_the_card_holds_and_beats_frequency(scripts, data_root):
+    from loop import evaluate
+    from train_text_mlm import Batches, split, unigram
+    from train_text_mlm import load as load_texts
+
+    source = zoo.load("text-mlm")
+    told = json.loads((files("reprogram") / "zoo" / "text-mlm.json").read_text())
+    texts = split(load_texts(data_root))
+    assert {name: len(rows) for name, rows in texts.items()} == told["texts"]
+    tokenizer = source.lexicon.tokenizer
+    rows = {name: tokenizer.encode(texts[name]) for name in ("train", "test")}
+    x, labels = Batches(rows["train"], tokenizer).measured(rows["test"])
+    shape = {key: told[key] for key in ("width", "length", "layers", "heads")}
+    network = MaskedNetwork(vocabulary=tokenizer.size, **shape)
+    network.embed, network.encoder = source.chain[0], source.chain[1]
+    network.bias = source.chain[2].bias
+    found, loss = evaluate(network, x, labels)
+    assert found == pytest.approx(told["accuracy"]["test"], abs=2e-3)
+    blind, frequency = unigram(rows["train"], labels)
+    assert found > 2 * blind
+    assert torch.tensor(loss).exp() < frequency / 2
+
+
+def test_a_classifier_learns_from_its_batches(scripts):
+    """Two words that mean two classes: a few steps suffice."""
+    torch.manual_seed(0)
+    network = SentenceNetwork(CNNEncoder(width=8, filters=8), vocabulary=20, width=8, classes=2)
+    ids = torch.randint(5, 20, (64, 6))
+    labels = torch.arange(64) % 2
+    ids[torch.arange(64), torch.randint(0, 6, (64,))] = 2 + labels
+    optimizer = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(ids), labels).backward()
+        optimizer.step()
+    assert (network.eval()(ids).argmax(1) == labels).float().mean() > 0.95
