@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reprogram.transformations.base import Transformation
 from reprogram.transformations.sketch import sketch, synthesis
-from reprogram.types import SourceLike, TaskSpec, UserError
+from reprogram.types import SourceLike, TaskSpec, Tokens, UserError
 
 
 class Subspace(Transformation):
@@ -82,11 +82,11 @@ class Subspace(Transformation):
         """The inner part's."""
         return self.inner.prepare(x)
 
-    def forward(self, prepared: Tensor) -> Tensor:
+    def forward(self, prepared: Tensor) -> Tensor | Tokens:
         """The inner part's, under ``start + B z``."""
         return self._under("__call__", prepared)
 
-    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """The inner part's, under ``start + B z``."""
         return self._under("sample", prepared, n)
 

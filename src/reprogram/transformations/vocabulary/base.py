@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from reprogram.transformations.base import Transformation, require_kinds
 from reprogram.transformations.image import check_choice
-from reprogram.types import Lexicon, SourceLike, TaskSpec, Tokens, UserError
+from reprogram.types import InputSpec, Lexicon, SourceLike, TaskSpec, Tokens, UserError
 
 Start = Literal["normal", "copies"]
 
@@ -97,6 +98,12 @@ class Vocabulary(Transformation):
         """e_i of all places where a token stands, text after text."""
         return gather(self._table(), ids, standing)
 
+    def after(self, task: TaskSpec) -> TaskSpec:
+        """The task in the source's embeddings, start and end among them."""
+        around = sum(part is not None for part in (self.before, self.behind))
+        shape = task.input.shape[0] + around, self.shape[2]
+        return replace(task, input=InputSpec("embeddings", shape))
+
     @torch.no_grad()
     def folded(self) -> Transformation:
         """The same embeddings as :class:`FreeRows`, bound already."""
@@ -167,10 +174,6 @@ class FreeRows(Vocabulary):
     def table(self) -> Float[Tensor, "context tokens width"]:
         """T."""
         return self.rows
-
-    def folded(self) -> Transformation:
-        """Itself."""
-        return self
 
     def extra_repr(self) -> str:
         return f"context={self.context}, start={self.start!r}, seed={self.seed}"

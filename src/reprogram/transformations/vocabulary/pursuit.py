@@ -61,11 +61,12 @@ def weigh(x: Float[Tensor, "n width"], chosen: Float[Tensor, "n k width"]) -> Fl
         >>> weigh(torch.tensor([[3.0, 4.0]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])).round()
         tensor([[3., 2.]])
     """
-    gram = chosen @ chosen.mT  # (n, k, k)
-    ridge = TINY * gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(TINY)  # (n,)
+    length = chosen.norm(dim=2, keepdim=True).clamp_min(TINY**0.5)  # (n, k, 1)
+    unit = chosen / length
+    gram = unit @ unit.mT  # (n, k, k)
     eye = torch.eye(gram.shape[1], device=x.device, dtype=x.dtype)
-    factor = torch.linalg.cholesky(gram + ridge[:, None, None] * eye)
-    return torch.cholesky_solve(chosen @ x[..., None], factor)[..., 0]
+    factor = torch.linalg.cholesky(gram + TINY * eye)
+    return (torch.cholesky_solve(unit @ x[..., None], factor) / length)[..., 0]
 
 
 def _within(x: Tensor, basis: Tensor) -> Tensor:
