@@ -12,7 +12,7 @@ from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.texts import decode
 from reprogram.train import Training
-from reprogram.transformations import Compose, GumbelRows
+from reprogram.transformations import Compose, GumbelRows, Places
 from reprogram.transformations.tokens.base import SymbolReader, room
 from reprogram.transformations.tokens.units import learned
 
@@ -81,11 +81,12 @@ def r2dl(
     least: int = 1,
     atoms: int = 8,
     rows: str = "SparseRows",
+    places: bool = True,
     **shared: Unpack[Shared],
 ) -> Training:
     """Each token of the target is a sparse combination of the source's embeddings.
 
-    The atoms are chosen by orthogonal matching pursuit among the frozen embeddings. Other ways to
+    The paper's program is ``places=False``. The atoms are chosen by orthogonal matching pursuit among the frozen embeddings. Other ways to
     make the same table are ``rows="FreeRows"``, ``"DenseRows"``, ``"LowRankRows(rank=16)"``,
     ``"PrototypeRows(prototypes=64)"`` and ``"GumbelRows(context=1)"``.
 
@@ -104,11 +105,13 @@ def r2dl(
         least: Times that training must meet a token; rarer ones are unknown.
         atoms: Embeddings of the source that a token is made of, where ``rows`` takes ``atoms``.
         rows: A public transformation of tokens, with arguments if wanted.
+        places: Whether each place has a trained pattern of its own, too.
     """
     source = source.door("embeddings")
     table = parts.make("transformations", rows, atoms=atoms, seed=shared["seed"])
     reader = read(source, task, units=units, length=length, least=least)
-    return assemble(source, Compose([reader, table]), **shared)
+    behind = [Places()] if places else []
+    return assemble(source, Compose([reader, table, *behind]), **shared)
 
 
 def read(

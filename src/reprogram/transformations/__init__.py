@@ -24,6 +24,7 @@ from reprogram.transformations.tokens.source import SourceTokens
 from reprogram.transformations.vocabulary.base import FreeRows
 from reprogram.transformations.vocabulary.combinations import DenseRows, LowRankRows, PrototypeRows
 from reprogram.transformations.vocabulary.gumbel import GumbelRows
+from reprogram.transformations.vocabulary.places import Places
 from reprogram.transformations.vocabulary.sparse import SparseRows
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "PadSeries",
     "Patches",
     "Prompts",
+    "Places",
     "PrototypeRows",
     "Resize",
     "SampleMask",
