@@ -59,6 +59,30 @@ MODELS = {
               "pad_token_id": 0}, None),
     "llama": ("LlamaForSequenceClassification", {**SMALL, **WORDS, "num_key_value_heads": 1}, None),
 }  # fmt: skip
+# Models of text that tell no classes: scores of tokens, or hidden states to be pooled.
+ALBERT = {**SMALL, **WORDS, "embedding_size": 8}
+DISTIL = {**WORDS, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+ELECTRA = {**SMALL, **WORDS, "embedding_size": 8}
+MODERN = {**SMALL, **WORDS, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2,
+          "eos_token_id": 3}  # fmt: skip
+ROBERTA = {**SMALL, **WORDS, "pad_token_id": 1}
+LANGUAGE = {
+    "bert-mlm": ("BertForMaskedLM", {**SMALL, **WORDS}, None),
+    "roberta-mlm": ("RobertaForMaskedLM", ROBERTA, None),
+    "albert-mlm": ("AlbertForMaskedLM", ALBERT, None),
+    "distilbert-mlm": ("DistilBertForMaskedLM", DISTIL, None),
+    "electra-mlm": ("ElectraForMaskedLM", ELECTRA, None),
+    "mpnet-mlm": ("MPNetForMaskedLM", ROBERTA, None),
+    "modernbert-mlm": ("ModernBertForMaskedLM", MODERN, None),
+    "bert-body": ("BertModel", {**SMALL, **WORDS}, None),
+    "mpnet-body": ("MPNetModel", ROBERTA, None),
+    "albert-body": ("AlbertModel", ALBERT, None),
+    "distilbert-body": ("DistilBertModel", DISTIL, None),
+}
+MASKED = [name for name in LANGUAGE if name.endswith("mlm")]
+ENCODERS = [name for name in LANGUAGE if name.endswith("body")]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "dog", "##s", "saw", "the",
+              ".", "[", "]", "cls", "##a"]  # fmt: skip
 IMAGES = ["vit", "clip", "resnet", "convnext"]
 AUDIO = ["wav2vec2", "wavlm", "ast", "whisper"]
 TEXT = ["bert", "distilbert", "roberta", "gpt2", "llama"]
@@ -66,7 +90,7 @@ TEXT = ["bert", "distilbert", "roberta", "gpt2", "llama"]
 
 def save(name: str, folder: Path, seed: int = 0):
     """A tiny model of random weights with its preprocessing file, as save_pretrained writes it."""
-    kind, config, preprocessing = MODELS[name]
+    kind, config, preprocessing = (MODELS | LANGUAGE)[name]
     cls = getattr(transformers, kind)
     torch.manual_seed(seed)
     model = cls(cls.config_class(**config, id2label=NAMES)).eval()
@@ -105,6 +129,24 @@ def batch(source, seed=0):
         return Tokens(ids, mask)
     x = torch.rand((2, *spec.shape), generator=generator)
     return x.mul(255).round() / 255 if spec.kind == "image" else 0.4 * (2 * x - 1)
+
+
+def save_tokenizer(folder: Path, **special):
+    """A word-piece tokenizer of sixteen words, framed, cut and padded as BERT's is."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    words = {word: i for i, word in enumerate(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.add_special_tokens(VOCABULARY[:5])
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=4)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "mask_token": "[MASK]"} | special
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    return tokenizer
 
 
 def reference(name, model, x):

@@ -107,7 +107,8 @@ def _language(base: str, folder: Path, kind: str, config: Any, query: str) -> To
     options = _options(base, KINDS[kind], query)
     settings = read_settings(base, folder)
     settings["pooling"] = read_json(base, folder / POOLING)
-    tokenizer = read_tokenizer(base, folder, settings, config.get_text_config().pad_token_id)
+    filling = getattr(config.get_text_config(), "pad_token_id", None)
+    tokenizer = read_tokenizer(base, folder, settings, filling)
     model = _model(base, folder, kind, config)
     with _supported(base, model):
         return KINDS[kind].source(model, settings, tokenizer, _uri(base, query), **options)

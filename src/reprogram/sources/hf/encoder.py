@@ -128,9 +128,9 @@ def source(
         x = sample(model)
         given = model(input_ids=x.values, attention_mask=x.mask, return_dict=True)
         put(model, nn.Identity(), instead_of=table)  # it stands at the door, once
-        first, last = Embed(table), SentenceEncoder(model, how)
+        chain = nn.Sequential(Embed(table), SentenceEncoder(model, how))
         expected = pool(given.last_hidden_state, x.mask, how)  # (texts, hidden)
-        check(model, last(first(x)), expected)
-    stages = [Stage("tokens", ids, first), Stage("embeddings", embeddings, last)]
+        check(model, chain, x, expected)
+    stages = [Stage("tokens", ids, chain[0]), Stage("embeddings", embeddings, chain[1])]
     output = OutputSpec("embedding", (expected.shape[1],))
     return TorchSource(stages, output, uri=uri, lexicon=lexicon(uri, tokenizer, table))

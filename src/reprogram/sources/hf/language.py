@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -135,9 +136,9 @@ def sample(model: Any) -> Tokens:
     Without a token that fills up there is the whole one only: such a model refuses to tell where
     the texts of a batch end.
     """
-    config = model.config.get_text_config()
-    padding = config.pad_token_id
-    ids = [i for i in range(min(config.vocab_size, 16)) if i != padding][-4:]
+    padding = getattr(model.config.get_text_config(), "pad_token_id", None)
+    vocabulary = len(model.get_input_embeddings().weight)
+    ids = [i for i in range(min(vocabulary, 16)) if i != padding][-4:]
     mask = torch.ones(1 if padding is None else 2, len(ids), dtype=torch.long)
     values = torch.tensor(ids).repeat(len(mask), 1)
     if padding is not None:
@@ -145,20 +146,27 @@ def sample(model: Any) -> Tokens:
     return Tokens(values, mask)
 
 
-def check(model: nn.Module, ours: Tensor, expected: Tensor) -> None:
-    """Entering by embeddings must give what the model gives for the ids, with padding too.
+def check(model: nn.Module, ours: Callable[[Tokens], Tensor], x: Tokens, expected: Tensor) -> None:
+    """Entering by embeddings must give what the model gives for the ids, alone and in a batch.
 
     Arguments:
         model: That was taken apart.
-        ours: What it answers then.
-        expected: What it answered before.
+        ours: What answers now: for each text, or for each of its places.
+        x: A batch.
+        expected: What the model answered to it before.
 
     Raises:
-        UserError: if the answers differ.
+        UserError: if an answer differs.
     """
-    if ours.shape != expected.shape or not torch.allclose(ours, expected, rtol=1e-3, atol=1e-4):
-        raise UserError(f"a {type(model).__name__} cannot be entered at its embeddings: it "
-                        "answers differently than for token ids")  # fmt: skip
+    batches = [torch.arange(len(expected)), *torch.arange(len(expected)).split(1)]
+    for index in batches:
+        part, its = x.map(lambda tensor, index=index: tensor[index]), expected[index]
+        told = ours(part)
+        if told.ndim == 3:  # at each place: what is told of filling is nobody's concern
+            told, its = told[part.mask.bool()], its[part.mask.bool()]
+        if told.shape != its.shape or not torch.allclose(told, its, rtol=1e-3, atol=1e-4):
+            raise UserError(f"a {type(model).__name__} cannot be entered at its embeddings: it "
+                            "answers differently than for token ids")  # fmt: skip
 
 
 def _limit(model: Any, settings: dict[str, Any]) -> int:

@@ -120,10 +120,10 @@ def source(
         put(model, nn.Identity(), instead_of=decoder)
         put(model, Given(), instead_of=body)
         chain = nn.Sequential(Embed(table), MaskedHidden(body, model), Decoder(decoder))
-        check(model, chain(x)[x.mask.bool()], expected[x.mask.bool()])
+        check(model, chain, x, expected)
         second = torch.ones(len(expected), dtype=torch.long)
-        check(model, chain(x._replace(position=second)), expected[:, 1])
-    hidden = InputSpec("features", (decoder.in_features,), normalised=True)
+        check(model, chain, x._replace(position=second), expected[:, 1])
+    hidden = InputSpec("embeddings", (decoder.in_features,), normalised=True)
     specs = {"tokens": ids, "embeddings": embeddings, "hidden": hidden}
     stages = [Stage(door, spec, module) for (door, spec), module in
               zip(specs.items(), chain, strict=True)]  # fmt: skip

@@ -87,9 +87,9 @@ def source(
         x = sample(model)
         expected = model(input_ids=x.values, attention_mask=x.mask, return_dict=True).logits
         put(model, nn.Identity(), instead_of=table)  # it stands at the door, once
-        first, last = Embed(table), TextClassifier(model)
-        check(model, last(first(x)), expected)
-    stages = [Stage("tokens", ids, first), Stage("embeddings", embeddings, last)]
+        chain = nn.Sequential(Embed(table), TextClassifier(model))
+        check(model, chain, x, expected)
+    stages = [Stage("tokens", ids, chain[0]), Stage("embeddings", embeddings, chain[1])]
     config = model.config
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     output = OutputSpec("classes", (len(names),), names)

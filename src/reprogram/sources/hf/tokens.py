@@ -52,6 +52,7 @@ class FileTokenizer:
         backend.no_padding()
         backend.encode_special_tokens = True
         self.backend = backend
+        self._fingerprint: str | None = None
         self.size = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
         found = {kind: self._find(kind, names or {}) for kind in SPELLINGS}
         if found["pad_token"] is None:
@@ -79,10 +80,13 @@ class FileTokenizer:
 
     def fingerprint(self) -> str:
         """SHA-256 over vocabulary, normalisation, splitting and the ids of the special tokens."""
-        told = json.loads(self.backend.to_str())
-        told = {key: told.get(key) for key in DECIDING}
-        told["special"] = [self.pad, self.unknown, self.mask, self.start, self.end]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        if self._fingerprint is None:
+            told = json.loads(self.backend.to_str())
+            told = {key: told.get(key) for key in DECIDING}
+            told["special"] = [self.pad, self.unknown, self.mask, self.start, self.end]
+            text = json.dumps(told, sort_keys=True)
+            self._fingerprint = hashlib.sha256(text.encode()).hexdigest()
+        return self._fingerprint
 
     def _find(self, kind: str, names: dict[str, str]) -> int | None:
         spellings = [names[kind]] if names.get(kind) else SPELLINGS[kind]
@@ -121,9 +125,8 @@ def read_tokenizer(
         if (folder / "tokenizer.json").is_file():
             from tokenizers import Tokenizer
 
-            return FileTokenizer(
-                Tokenizer.from_file(str(folder / "tokenizer.json")), names, filling
-            )
+            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            return FileTokenizer(backend, names, filling)
         # Without a file of words the library makes a tokenizer that knows none, and says nothing.
         if (folder / "vocab.txt").is_file() or (folder / "merges.txt").is_file():
             from transformers import AutoTokenizer

