@@ -1,0 +1,224 @@
+"""Rows of language: sequences, molecules, names and questions, prompts, infilling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reprogram.grid import Entry, Grid, Table
+
+MINILM, MLM = "zoo:minilm", "zoo:text-mlm"
+NETWORK = "zoo:imagenet-mobilenet-v1-0.25-128"
+VICTIMS = ("zoo:text-lstm", "zoo:text-bilstm", "zoo:text-cnn")
+AS_TEXT = {"prompts": ["first", "second"]}  # no prompt, no mask: the text as the source reads it
+Method = tuple[str, str, Mapping[str, Any]]
+
+
+def _beside(method: Method, task: str, metric: str, *kinds: str) -> dict[str, Entry]:
+    """A fit with its controls, as columns."""
+    source, recipe, numbers = method
+    return {
+        kind.replace("_", " "): Entry(source, task, recipe, numbers, kind, metric)
+        for kind in ("fit", *kinds)
+    }
+
+
+def _controls(task: str, metric: str, *kinds: str) -> dict[str, dict[str, Entry]]:
+    """What needs no source, as rows of one column."""
+    return {
+        kind.replace("_", " "): {metric: Entry(MINILM, task, "r2dl", {}, kind, metric)}
+        for kind in kinds
+    }
+
+
+def _as_text(task: str, metric: str) -> dict[str, dict[str, Entry]]:
+    entry = Entry(MINILM, task, "warp", AS_TEXT, "linear_probe", metric)
+    return {"probe of MiniLM, which reads the text as English": {metric: entry}}
+
+
+_SPARSE: Method = (MINILM, "r2dl", {"epochs": 8})
+_FREE: Method = (MINILM, "r2dl", {"epochs": 8, "rows": "FreeRows"})
+_BARE: Method = (MINILM, "r2dl", {"epochs": 8, "places": False})
+_PATCHES: Method = (NETWORK, "cross-modal", {"epochs": 20, "units": "3-mers"})
+
+SPLICE = Grid(
+    name="splice",
+    title=(
+        "DNA of 60 nucleotides on models that never saw any: Vinod, Chen, Das (2020), arXiv "
+        "2012.03460, and Neekhara and others (2022), arXiv 2102.07325, whose tables could not be "
+        "had."
+    ),
+    tables=(
+        Table(
+            "splice: programs, and the same on a random source",
+            {
+                "`r2dl` on MiniLM": _beside(
+                    _SPARSE, "splice", "accuracy", "random_source", "linear_probe"
+                ),
+                "`r2dl`, free rows": _beside(
+                    _FREE, "splice", "accuracy", "random_source", "linear_probe"
+                ),
+                "`r2dl` as published, without places": _beside(
+                    _BARE, "splice", "accuracy", "random_source", "linear_probe"
+                ),
+                "`cross-modal` on MobileNet-0.25": _beside(
+                    _PATCHES, "splice", "accuracy", "random_source", "linear_probe"
+                ),
+            },
+        ),
+        Table(
+            "splice: without any program",
+            {
+                **_controls("splice", "accuracy", "majority", "positional", "ngrams", "scratch"),
+                **_as_text("splice", "accuracy"),
+            },
+        ),
+    ),
+    notes=(
+        "185 repeated sequences are dropped before the split (64/16/20, stratified).",
+        "Linear probe is logistic regression on what the source says under the untrained program; "
+        "positional is logistic regression on one-hot letters by place.",
+    ),
+)
+
+_BBBP: Method = (MINILM, "r2dl", {"epochs": 6})
+_TOX21: Method = (MINILM, "r2dl", {"epochs": 4})
+_TOX = "tox21?limit=2000"
+
+MOLECULES = Grid(
+    name="molecules",
+    title=(
+        "SMILES on a language model, scaffold split, ROC-AUC (of Tox21 the mean of its twelve "
+        "labels): Vinod, Chen, Das (2020), arXiv 2012.03460, whose tables could not be had."
+    ),
+    tables=(
+        Table(
+            "programs, and the same on a random source",
+            {
+                "`r2dl` on MiniLM, bbbp": _beside(
+                    _BBBP, "bbbp", "roc_auc", "random_source", "linear_probe"
+                ),
+                f"`r2dl` on MiniLM, {_TOX}": _beside(
+                    _TOX21, _TOX, "roc_auc", "random_source", "linear_probe"
+                ),
+            },
+        ),
+        *(
+            Table(
+                f"{task}: without any program",
+                {
+                    **_controls(task, "roc_auc", "majority", "ngrams", "fingerprints"),
+                    **_as_text(task, "roc_auc"),
+                },
+            )
+            for task in ("bbbp", _TOX)
+        ),
+    ),
+    notes=(
+        "Scaffolds of Bemis and Murcko, largest groups first into train, 80/10/10: test holds "
+        "scaffolds that training never saw.",
+    ),
+)
+
+_WHITE: Mapping[str, Any] = {"units": "characters", "epochs": 20}
+_WORDS: Mapping[str, Any] = {"units": "words", "least": 3, "epochs": 20}
+_TASKS = {"names?classes=5": _WHITE, "names": _WHITE, "trec": _WORDS}
+
+
+def _remapped(task: str, numbers: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
+    rows = {}
+    for source in VICTIMS:
+        black = Entry(f"{source}?access=label", task, "vocab-remap", numbers)
+        white = _beside((source, "vocab-remap", numbers), task, "accuracy", "random_source")
+        rows[f"`{source}`"] = {
+            "white box": white["fit"], "black box, labels": black,
+            "white box, random source": white["random source"],
+        }  # fmt: skip
+    return rows
+
+
+REMAP = Grid(
+    name="vocab-remap",
+    title=(
+        "Names and questions on sentence classifiers of reviews: Neekhara, Hussain, Dubnov, "
+        "Koushanfar (2019), arXiv 1809.01829, whose table could not be had."
+    ),
+    tables=tuple(
+        table
+        for task, numbers in _TASKS.items()
+        for table in (
+            Table(f"{task}: programs", _remapped(task, numbers)),
+            Table(
+                f"{task}: without any program",
+                _controls(task, "accuracy", "majority", "ngrams", "scratch"),
+            ),
+        )
+    ),
+    notes=(
+        "Names are de-duplicated before the split. The published split repeats each name once a "
+        "letter before it is cut: practically every name of its test stands in its training "
+        "(`python benchmarks/names_leak.py`), so that its figures cannot be compared.",
+        "The mapping is Linear: the sources have four classes, the tasks 5, 18 and 6.",
+    ),
+)
+
+_FEW = {"epochs": 30, "keep_best": False}
+_FULL = {"epochs": 5, "batch_size": 32}
+_PROMPTS = {"sst2?limit=32": _FEW, "sst2": _FULL, "trec?limit=32": _FEW, "trec": _FULL}
+
+WARP = Grid(
+    name="warp",
+    title=(
+        "Prompts for a small masked language model: Hambardzumyan, Khachatrian, May (2021), arXiv "
+        "2101.00121. The paper's RoBERTa-large reaches 96.3 on the test of SST-2; it was not run "
+        "here, and the commands stand on the recipe's page."
+    ),
+    tables=(
+        Table(
+            f"`warp` on `{MLM}`",
+            {
+                f"{task}, {name}": _beside(
+                    (MLM, "warp", {**numbers, **more}),
+                    task,
+                    "accuracy",
+                    "random_source",
+                    "linear_probe",
+                )
+                for task, numbers in _PROMPTS.items()
+                for name, more in (("20 prompts", {}), ("no prompts (WARP_0)", {"prompts": 0}))
+            },
+        ),
+        *(
+            Table(
+                f"{task}: without any program",
+                _controls(task, "accuracy", "majority", "ngrams", "scratch"),
+            )
+            for task in _PROMPTS
+        ),
+    ),
+    notes=("With 32 samples nothing is chosen: the last epoch is kept.",),
+)
+
+_INFILL = "infill:splice?start=25&stop=35"
+
+INFILL = Grid(
+    name="reprogbert",
+    title=(
+        "Ten nucleotides around a splice site filled in, recovery: the method of Melnyk and others "
+        "(2023), arXiv 2210.07144. The paper's antibodies and its BERT were not at hand."
+    ),
+    tables=(
+        Table(
+            f"`{_INFILL}`",
+            {
+                f"`reprogbert` on `{MLM}`": _beside(
+                    (MLM, "reprogbert", {"epochs": 20}),
+                    _INFILL,
+                    "accuracy",
+                    "random_source",
+                    "majority",
+                ),
+            },
+        ),
+    ),
+)
