@@ -41,11 +41,17 @@ def ids(rows: int = 4, longest: int = 7) -> Tensor:
 @pytest.mark.parametrize(("height", "width", "size"), [(20, 20, 5), (20, 20, 6), (9, 14, 4)])
 @pytest.mark.parametrize(("strength", "base"), [(1.0, "grey"), (0.2, "uniform"), (0.7, "uniform")])
 @pytest.mark.parametrize("longest", [1, 7, 40])
+@pytest.mark.parametrize("places", [False, True])
 def test_each_place_holds_its_tokens_patch(
-    bounds, height: int, width: int, size: int, strength: float, base: str, longest: int
-) -> None:
+    bounds, height: int, width: int, size: int, strength: float, base: str, longest: int,
+    places: bool,
+) -> None:  # fmt: skip
     door = image_door(height, *bounds, width=width)
-    part = bound(door, longest, size=size, strength=strength, base=base, start=2.0)
+    part = bound(door, longest, size=size, strength=strength, base=base, places=places, start=2.0)
+    patterns = torch.zeros(part.room, 3 * size**2)
+    if places:
+        patterns = torch.randn(patterns.shape, generator=torch.Generator().manual_seed(1))
+        part.get_parameter("patterns").data = patterns
     x = ids(3, longest)
     image = part(part.prepare(x))
     half = (bounds[1] - bounds[0]) / 2
@@ -55,9 +61,9 @@ def test_each_place_holds_its_tokens_patch(
     for row in range(3):
         for place in range(across * (height // size)):
             token = int(x[row, place]) if place < longest else 0
-            patch = strength * half * table[token].reshape(3, size, size).tanh()
+            patch = strength * half * (table[token] + patterns[place]).tanh()
             top, left = size * (place // across), size * (place % across)
-            wanted[row, :, top : top + size, left : left + size] += patch
+            wanted[row, :, top : top + size, left : left + size] += patch.reshape(3, size, size)
     torch.testing.assert_close(image.detach(), wanted.clamp(*bounds))
 
 
@@ -86,17 +92,19 @@ def test_what_finds_no_place_is_cut_and_counted() -> None:
 @pytest.mark.parametrize("longest", [1, 5, 20, 400, 900])
 def test_the_grid_holds_the_longest_text_where_it_can(longest: int) -> None:
     part = bound(longest=longest)
-    assert part.places >= min(longest, 400)
+    assert part.room >= min(longest, 400)
     larger = part.side + 1
     assert larger > 20 or (20 // larger) ** 2 < longest
 
 
 def test_gradient_reaches_the_tokens_that_stand_there_and_no_source() -> None:
     source = image_source()
-    part = bound(source, size=5)
+    part = bound(source, size=5, places=True)
     source(part(part.prepare(torch.tensor([[1, 3, 1]])))).square().sum().backward()
     grad = part.get_parameter("table").grad
     assert grad is not None and grad.any(1).tolist() == [True, True, False, True, False]
+    grad = part.get_parameter("patterns").grad
+    assert grad is not None and grad.any(1).all()
     assert all(p.grad is None for p in source.parameters())
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "default",
     "flatten",
     "milestones",
+    "slanted",
     "unflatten",
 ]
 
@@ -82,6 +83,36 @@ def milestones(
     """
     at = [int(0.5 * steps), int(0.72 * steps)]
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, at, gamma=0.1)
+
+
+def slanted(
+    optimizer: torch.optim.Optimizer, steps: int, *, rise: float = 0.06, ratio: float = 32.0
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A scheduler that rises along a line to the full learning rate, and falls along a longer one.
+
+    Arguments:
+        optimizer: Whose rate it is.
+        steps: Of the whole run.
+        rise: Share of the steps on the way up, in [0, 1).
+        ratio: The full rate divided by the one at both ends.
+
+    References:
+        | Universal Language Model Fine-tuning for Text Classification (Howard, Ruder, 2018), eq. 3.
+          https://arxiv.org/abs/1801.06146
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3.2)
+        >>> schedule = slanted(optimizer, 100)
+        >>> round(optimizer.param_groups[0]["lr"], 6)
+        0.1
+    """
+    top = int(rise * steps)
+
+    def share(t: int) -> float:
+        p = t / top if t < top else 1 - (t - top) / max(steps - top, 1)
+        return (1 + p * (ratio - 1)) / ratio  # eq. (3)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
 def default(

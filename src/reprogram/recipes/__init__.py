@@ -12,15 +12,18 @@ from reprogram.recipes.autovp import autovp
 from reprogram.recipes.base import Recipe, recipe
 from reprogram.recipes.black_box import bar, blackvip, bvp, discrete_vp
 from reprogram.recipes.images import ar, trainable_io
+from reprogram.recipes.language import cross_modal, reprogbert, warp
 from reprogram.recipes.prompts import blm, blm_plus, ilm_vp, smm, vp
 from reprogram.recipes.series import series_to_features, v2s, v2s_fm
 from reprogram.recipes.tables import fraud
+from reprogram.recipes.vocabulary import r2dl, vocab_remap
 from reprogram.types import nearest
 
 __all__ = [
     "RECIPES", "Recipe", "ar", "autovp", "bar", "blackvip", "blm", "blm_plus", "bvp",
-    "discrete_vp", "find", "fraud", "ilm_vp", "known", "recipe", "series_to_features", "smm",
-    "trainable_io", "v2s", "v2s_fm", "vp",
+    "cross_modal", "discrete_vp", "find", "fraud", "ilm_vp", "known", "r2dl", "recipe",
+    "reprogbert", "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vocab_remap",
+    "vp", "warp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -40,6 +43,11 @@ RECIPES: dict[str, Recipe] = {
     "bvp": bvp,
     "discrete-vp": discrete_vp,
     "fraud": fraud,
+    "warp": warp,
+    "cross-modal": cross_modal,
+    "reprogbert": reprogbert,
+    "vocab-remap": vocab_remap,
+    "r2dl": r2dl,
 }
 
 

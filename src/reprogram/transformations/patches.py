@@ -22,6 +22,10 @@ class Patches(Transformation):
     Places behind the text hold the patch of the filling, which is trained like any other; tokens
     that find no place are cut, and counted. The table is squashed once a step and then looked up.
 
+    A convolutional source hardly knows where in an image it sees something. With ``places`` each
+    place has a trained pattern of its own under the ``tanh``, ``tanh(Theta[t_i] + Phi_i)``: it
+    tells the place, and where it saturates the tokens there are not seen. The paper has none.
+
     References:
         | Cross-modal Adversarial Reprogramming (Neekhara, Hussain, Du, Dubnov, Koushanfar,
           McAuley, 2022, WACV). https://arxiv.org/abs/2102.07325
@@ -33,6 +37,7 @@ class Patches(Transformation):
             paper's 0.2 of ViT is 0.2 here, 0.1 of the pixels' whole range.
         base: ``"grey"``, ``"uniform"`` for a seeded draw within the source's bounds, or an image
             file, which is resized to the source's input.
+        places: Whether each place has a trained pattern of its own.
         start: Standard deviation of the table's first values, before ``tanh``.
         seed: Of the table and of the drawn base.
 
@@ -58,6 +63,7 @@ class Patches(Transformation):
         size: int | None = None,
         strength: float = 1.0,
         base: str = "grey",
+        places: bool = False,
         start: float = 1.0,
         seed: int = 0,
     ) -> None:
@@ -69,7 +75,7 @@ class Patches(Transformation):
         if not 0 < start < float("inf"):
             raise UserError(f"argument 'start' is {start}; give a positive number")
         self.size, self.strength, self.start, self.seed = size, strength, start, seed
-        self.base = written(base)
+        self.base, self.places = written(base), places
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Lay out the grid and draw a patch for each token.
@@ -92,26 +98,31 @@ class Patches(Transformation):
         generator = torch.Generator().manual_seed(self.seed)
         table = torch.randn(tokens, self.shape[0] * self.side**2, generator=generator)
         self.table = nn.Parameter(self.start * table)  # (tokens, channels side side)
+        if self.places:
+            self.patterns = nn.Parameter(table.new_zeros(self.room, table.shape[1]))
 
     @property
-    def places(self) -> int:
+    def room(self) -> int:
         """Tokens that find a place."""
-        return self.grid[0] * self.grid[1]
+        return capacity(self.shape, self.side)
 
     def prepare(self, x: Shaped[Tensor, "batch length"]) -> Int[Tensor, "batch places"]:
         """Ids for every place of the grid, filled up with 0."""
-        kept = x[:, : self.places].int()
-        return F.pad(kept, (0, self.places - kept.shape[1]))
+        kept = x[:, : self.room].int()
+        return F.pad(kept, (0, self.room - kept.shape[1]))
 
     def tally(self, x: Shaped[Tensor, "batch length"]) -> dict[str, int]:
         """Samples of which a token found no place."""
-        return {"cut": int(x[:, self.places :].bool().any(1).sum())}
+        return {"cut": int(x[:, self.room :].bool().any(1).sum())}
 
     def forward(self, prepared: Int[Tensor, "batch places"]) -> Float[Tensor, "batch channels H W"]:
         """The text as an image."""
-        change = self.strength * half(self.bounds) * self.table.tanh()  # (tokens, c side side)
-        patches = F.embedding(prepared, change)  # (batch, places, c side side)
-        rows = patches.unflatten(1, self.grid).unflatten(3, (-1, self.side, self.side))
+        if self.places:
+            patches = (F.embedding(prepared, self.table) + self.patterns).tanh()
+        else:
+            patches = F.embedding(prepared, self.table.tanh())  # (batch, places, c side side)
+        change = self.strength * half(self.bounds) * patches
+        rows = change.unflatten(1, self.grid).unflatten(3, (-1, self.side, self.side))
         image = rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
         margin = (0, self.shape[2] - image.shape[3], 0, self.shape[1] - image.shape[2])
         return (self.base_image + F.pad(image, margin)).clamp(*self.bounds)
@@ -123,7 +134,18 @@ class Patches(Transformation):
 
     def extra_repr(self) -> str:
         base = self.base if len(self.base) < 20 else "a picture"
-        return f"size={self.size}, strength={self.strength}, base={base!r}, start={self.start}"
+        return (f"size={self.size}, strength={self.strength}, base={base!r}, places={self.places}, "
+                f"start={self.start}")  # fmt: skip
+
+
+def capacity(shape: tuple[int, ...], side: int) -> int:
+    """Patches of that side in an image (channels, height, width).
+
+    Example:
+        >>> capacity((3, 384, 384), 16)
+        576
+    """
+    return (shape[1] // side) * (shape[2] // side)
 
 
 def fitting(shape: tuple[int, ...], longest: int) -> int:
@@ -133,6 +155,5 @@ def fitting(shape: tuple[int, ...], longest: int) -> int:
         >>> fitting((3, 384, 384), 512), fitting((3, 128, 128), 20)
         (16, 25)
     """
-    _, height, width = shape
-    sides = range(min(height, width), 0, -1)
-    return next((s for s in sides if (height // s) * (width // s) >= longest), 1)
+    sides = range(min(shape[1:]), 0, -1)
+    return next((side for side in sides if capacity(shape, side) >= longest), 1)
