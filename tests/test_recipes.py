@@ -7,6 +7,7 @@ from typing import Any, Unpack, get_type_hints
 import pytest
 import torch
 from tiny import black_box, image_source, image_task, series_task, speech_source, table_task
+from tiny_text import text_source, text_task
 from typechecker import unchecked
 
 from reprogram import parts, recipes
@@ -38,6 +39,8 @@ WORLDS: dict[str, tuple[Any, Any]] = {
     "bvp": (image_source, image_task),
     "discrete-vp": (image_source, image_task),
     "fraud": (image_source, table_task),
+    "vocab-remap": (text_source, lambda: text_task().limit(20)),
+    "r2dl": (text_source, lambda: text_task().limit(20)),
 }
 
 
@@ -46,6 +49,7 @@ BLACK = {
     "blackvip": SPSA,
     "discrete-vp": ScoreFunction,
 }  # which never ask for a gradient
+BLIND = {"vocab-remap": ScoreFunction}  # where there is none, at the source's own first door
 LEFT_OUT = {"v2s": {"weight_decay"}, "bar": {"label_smoothing"}}
 
 
@@ -97,9 +101,9 @@ def test_the_default_optimizer_follows_the_source(name: str) -> None:
     source, task = WORLDS[name]
     assert type(composed(name).optimizer) is BLACK.get(name, Backprop)
     assert type(composed(name, optimizer=None).optimizer) is Backprop
-    door = composed(name).source  # a black box has one door
+    door = source() if name in BLIND else composed(name).source  # a black box has one door
     blind = RECIPES[name](black_box(door), task(), seed=8)
-    assert isinstance(blind.optimizer, BLACK.get(name, NES))
+    assert isinstance(blind.optimizer, BLACK.get(name, BLIND.get(name, NES)))
     assert getattr(blind.optimizer, "seed", 8) == 8
     own = CMAES()
     assert RECIPES[name](black_box(source()).door(door.input.kind) if door.input == source().input
