@@ -68,6 +68,10 @@ def compute(cell: Cell) -> dict[str, Any]:
         "scratch": lambda: diagnose.scratch(task, seed=cell.seed),
         "logistic": lambda: diagnose.logistic(task, seed=cell.seed),
         "boosting": lambda: diagnose.boosting(task, seed=cell.seed),
+        "ngrams": lambda: diagnose.ngrams(task, seed=cell.seed),
+        "positional": lambda: diagnose.positional(task, seed=cell.seed),
+        "fingerprints": lambda: diagnose.fingerprints(task, seed=cell.seed),
+        "fingerprint_forest": lambda: diagnose.fingerprints(task, forest=True, seed=cell.seed),
     }
     return controls[cell.kind]()
 

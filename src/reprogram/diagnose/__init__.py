@@ -11,16 +11,20 @@ from reprogram.diagnose.controls import (
     scratch,
 )
 from reprogram.diagnose.infill import diversity, infilling, propose, recovery
+from reprogram.diagnose.text import fingerprints, ngrams, positional
 
 __all__ = [
     "boosting",
     "controls",
     "diversity",
+    "fingerprints",
     "infilling",
     "linear_probe",
     "logistic",
     "majority",
     "mapping_alone",
+    "ngrams",
+    "positional",
     "probe_queries",
     "propose",
     "random_source",

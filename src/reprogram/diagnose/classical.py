@@ -75,6 +75,10 @@ def _measured(
 ) -> dict[str, float]:
     """Metrics on test of the classifier whose numbers were chosen on validation."""
     test = reported_split(task)
+    if task.spec.input.kind == "text" or task.spec.target != "classes":
+        raise UserError(f"task {task.spec.name!r} holds {task.spec.input.kind} samples and asks "
+                        f"for {task.spec.target}; this control reads numbers and tells classes: "
+                        "for texts use ngrams")  # fmt: skip
     classes = len(task.spec.classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a weak penalty that does not converge loses the choice
@@ -107,9 +111,9 @@ def _chosen(
     return grid[int(np.argmin(losses))]
 
 
-def chances(model: Any, x: np.ndarray, classes: int) -> torch.Tensor:
+def chances(model: Any, x: Any, classes: int) -> torch.Tensor:
     """(rows, classes): a classifier's probabilities, next to nothing for classes it never met."""
-    found = torch.full((len(x), classes), 1e-12, dtype=torch.float64)
+    found = torch.full((x.shape[0], classes), 1e-12, dtype=torch.float64)
     found[:, torch.as_tensor(model.classes_).long()] = torch.from_numpy(
         np.clip(model.predict_proba(x).astype(np.float64), 1e-12, 1.0)
     )

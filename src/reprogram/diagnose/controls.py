@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from reprogram import optim
 from reprogram.diagnose.classical import STRENGTHS, chances, reported_split
+from reprogram.diagnose.network import text_network
+from reprogram.diagnose.text import ngrams
 from reprogram.evaluation import Prepared, measure
 from reprogram.loop import Loop
 from reprogram.mappings import Fixed
@@ -168,27 +170,31 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
 
     Series and images: two convolutions of 16 and 32 channels with batch-norm, the mean over
     positions, one linear layer. Tables, standardised a column at a time: two hidden layers of 64.
-    Adam at 0.01 along a cosine, batches of 32. It runs through :func:`reprogram.fit` as a
-    transformation in front of a source that does nothing.
+    Texts: see :class:`~reprogram.diagnose.network.TextNetwork`. Adam at 0.01 along a cosine,
+    batches of 32. It runs through :func:`reprogram.fit` as a transformation in front of a source
+    that does nothing.
 
     Arguments:
         task: With a test split.
         epochs: Passes over train; by default 100, or as many as make 3,000 steps.
         seed: Of the weights and the batches.
+
+    Raises:
+        UserError: if there is no test split, or the task asks for tokens.
     """
     reported_split(task)
+    text = task.spec.input.kind == "text"
+    network = text_network(task, seed) if text else _SmallNetwork(seed=seed)
     if epochs is None:
         steps = math.ceil(len(task.train) / SCRATCH_BATCH)
         epochs = max(1, min(SCRATCH_EPOCHS, SCRATCH_STEPS // steps))
-    classes = len(task.spec.classes)
+    width = len(task.spec.classes) * (1 + (task.spec.target == "labels"))  # for no and for yes
     nothing = TorchSource(
-        nn.Identity(),
-        OutputSpec("classes", (classes,)),
-        input=InputSpec("embeddings", (classes,)),
+        nn.Identity(), OutputSpec("classes", (width,)), input=InputSpec("table", (width,))
     )
     training = Training(
         source=nothing,
-        transformation=_SmallNetwork(seed=seed),
+        transformation=network,
         mapping=Fixed(),
         optimizer=optim.default(True, learning_rate=0.01),
         epochs=epochs,
@@ -206,7 +212,7 @@ def controls(
     tell: Callable[[str], None] = lambda _: None,
     **numbers: Any,
 ) -> dict[str, float]:
-    """Majority, linear probe, random source and scratch, as accuracies on test.
+    """Majority, linear probe, random source and scratch, and n-grams of texts: accuracies on test.
 
     Arguments:
         recipe: The recipe under control.
@@ -221,6 +227,8 @@ def controls(
         "linear_probe": lambda: linear_probe(recipe(source, task, **numbers), task),
         "scratch": lambda: scratch(task, seed=seed),
     }
+    if task.spec.input.kind == "text":
+        parts["ngrams"] = lambda: ngrams(task, seed=seed)
     if source.open:
         parts["random_source"] = lambda: random_source(recipe, source, task, **numbers)
     values = {}
