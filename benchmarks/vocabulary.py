@@ -4,7 +4,7 @@
 
 The dense formulation is the published one (Neekhara et al., 2019, and their code): tokens as
 one-hot vectors, convolved with a kernel for each token of the source, at its published shapes.
-Ratios are of times taken in one run, by turns, in one thread; so are the milliseconds.
+Ratios are of the processor's times, taken in one run, by turns, in one thread.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def gathered(table: Tensor, ids: Tensor) -> Tensor:
 
 
 def backward(form: Callable[[Tensor, Tensor], Tensor], table: Tensor, ids: Tensor) -> float:
-    """Seconds of the backward pass alone."""
+    """Seconds of the processor for the backward pass alone."""
     out = form(table.requires_grad_(), ids)
     weights = torch.ones_like(out)
-    began = time.perf_counter()
+    began = time.process_time()
     torch.autograd.grad(out, table, weights)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def forward(form: Callable[[Tensor, Tensor], Tensor], table: Tensor, ids: Tensor) -> float:
-    """Seconds of the forward pass."""
+    """Seconds of the processor for the forward pass."""
     with torch.no_grad():
-        began = time.perf_counter()
+        began = time.process_time()
         form(table, ids)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
 
 def tell(what: str, values: list[float], unit: str) -> None:
@@ -84,14 +84,14 @@ def main() -> None:
         for what, first in (("all", None), ("one", pursue(x, atoms, k - 1))):
             times = []
             for _ in range(rounds):
-                began = time.perf_counter()
+                began = time.process_time()
                 index = pursue(x, atoms, k, first)
-                times.append(1000 * (time.perf_counter() - began))
+                times.append(1000 * (time.process_time() - began))
             tell(f"{tokens} tokens, {what} of {k} atoms chosen among {ATOMS}", times, " ms")
         work = partial(weigh, x, atoms[index])
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        print(f"  their weights: {1000 * (time.perf_counter() - began):.1f} ms", flush=True)
+        print(f"  their weights: {1000 * (time.process_time() - began):.1f} ms", flush=True)
 
 
 if __name__ == "__main__":

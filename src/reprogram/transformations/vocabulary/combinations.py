@@ -18,7 +18,7 @@ class DenseRows(Vocabulary):
 
     References:
         | Reprogramming Pretrained Language Models for Antibody Sequence Infilling (Melnyk,
-          Chenthamarakshan, Chen, Das, Dhurandhar, Padhi, Kumar, 2023), its input map.
+          Chenthamarakshan, Chen, Das, Dhurandhar, Padhi, Das, 2023), its input map.
           https://arxiv.org/abs/2210.07144
 
     Arguments:
