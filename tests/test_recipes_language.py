@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from tiny import SIDE, image_source
-from tiny_language import WIDTH, hidden_source, language_source
+from tiny_language import WIDTH, gap_task, hidden_source, language_source
 from tiny_text import text_source, text_task
 
 from reprogram.diagnose import infilling
@@ -15,7 +15,7 @@ from reprogram.optim import slanted
 from reprogram.program import Program
 from reprogram.recipes import cross_modal, reprogbert, warp
 from reprogram.sources import Source
-from reprogram.tasks.base import Split, Task
+from reprogram.tasks.base import Task
 from reprogram.tasks.build import make_task
 from reprogram.texts import PAIR
 from reprogram.train import fit
@@ -34,18 +34,6 @@ def reviews(rows: int = 220) -> Task:
         texts.append(" ".join(words[:2]) + PAIR + " ".join(words[2:]) + f" {'the ' * (i // 7)}")
     labels = [("bad", "good")[i % 2] for i in range(rows)]
     return make_task("reviews", "text", (texts, labels))
-
-
-def gaps() -> Task:
-    """ACGTACGT... from any of its letters on, and two places of ten left out."""
-    letters = (torch.arange(64)[:, None] + torch.arange(10)) % 4
-    weights = torch.zeros(64, 10)
-    weights[:, 4:6] = 1
-    inputs = torch.tensor([ord(c) for c in "ACGT"])[letters].int()
-    inputs = inputs.masked_fill(weights > 0, ord("_"))
-    split = Split(inputs, letters * weights.long(), weights, tuple(map(str, range(64))))
-    spec = replace(text_task(30).spec, classes=tuple("ACGT"), target="tokens", counts=())
-    return Task(replace(spec, input=replace(spec.input, shape=(10,))), split, split, split)
 
 
 class Case(NamedTuple):
@@ -75,7 +63,7 @@ CASES = {
         lambda: text_task(notation="sequence"),
         {"strength": 0.2, "base": "uniform", "places": False, "mapping": "Ranked(size=2)"},
     ),
-    "reprogbert": Case(reprogbert, language_source, gaps, {}),
+    "reprogbert": Case(reprogbert, language_source, lambda: gap_task(64), {}),
 }
 
 
@@ -141,7 +129,7 @@ def test_cross_modal_reads_no_more_than_the_image_holds() -> None:
 
 
 def test_places_that_were_asked_for_are_measured() -> None:
-    task = gaps()
+    task = gap_task()
     program = fit(reprogbert(language_source(), task, epochs=1), task)
     found = infilling(program, task.test, count=20)
     assert found["recovery"] == pytest.approx(program.metrics["test"]["accuracy"])

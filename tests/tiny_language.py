@@ -8,6 +8,7 @@ from tiny import seeded
 from torch import Tensor, nn
 
 from reprogram.sources import Stage, TorchSource
+from reprogram.tasks.base import Split, Task
 from reprogram.texts import encode
 from reprogram.types import InputSpec, Lexicon, OutputSpec, TaskSpec, Tokens
 
@@ -105,3 +106,15 @@ def text_spec(longest: int = 60, classes: tuple[str, ...] = ("bad", "good")) -> 
 def coded(*texts: str, longest: int = 60) -> Tensor:
     """A batch as a split gives it."""
     return encode(texts, longest).float()
+
+
+def gap_task(rows: int = 20) -> Task:
+    """ACGTACGT... from any of its letters on, with two places of ten left out."""
+    letters = (torch.arange(rows)[:, None] + torch.arange(10)) % 4
+    weights = torch.zeros(rows, 10)
+    weights[:, 4:6] = 1
+    inputs = torch.tensor([ord(c) for c in "ACGT"])[letters].int()
+    inputs = inputs.masked_fill(weights > 0, ord("_"))
+    split = Split(inputs, letters * weights.long(), weights, tuple(map(str, range(rows))))
+    spec = TaskSpec("gaps", InputSpec("text", (10,), 0, 1114111), tuple("ACGT"), target="tokens")
+    return Task(spec, split, split, split)

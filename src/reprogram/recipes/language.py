@@ -45,7 +45,7 @@ def warp(
         keep_best: Whether validation chooses the epoch; else the last is kept.
     """
     del task
-    source = hidden(source).door("embeddings")
+    source = hidden(source.door("embeddings"))
     part = Prompts(prompts, start=start, seed=shared["seed"])
     training = assemble(source, part, scheduler=optim.slanted, **shared)
     return replace(training, keep_best=keep_best)
@@ -88,6 +88,7 @@ def cross_modal(
         base: What the patches are laid on: ``grey``, ``uniform`` (a seeded draw) or an image file.
         places: Whether each place has a trained pattern of its own, too.
     """
+    source = source.door("image")
     most = capacity(source.input.shape, size or 1)
     reader = read(source, task, units=units, length=length, least=least, most=most)
     patches = Patches(
@@ -120,7 +121,7 @@ def reprogbert(
         task: That asks for the token at each place, such as ``infill:splice?start=25&stop=35``.
         rows: A public transformation of tokens, with arguments if wanted.
     """
-    source = hidden(source).door("embeddings")
+    source = hidden(source.door("embeddings"))
     table = parts.make("transformations", rows, seed=shared["seed"])
     reader = read(source, task, units="characters", length=None, least=1)  # a token each place
     return assemble(source, Compose([reader, table]), **shared)
