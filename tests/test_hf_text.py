@@ -18,6 +18,7 @@ from tiny_hf import (
     transformers,
 )
 
+from reprogram.record import probe
 from reprogram.sources import load
 from reprogram.sources.hf import wheel
 from reprogram.sources.hf.encoder import pooling
@@ -153,6 +154,9 @@ class TestMasked:
         for handle in handles:
             handle.remove()
         assert len(shapes) == 2 and all(shape[:-1].numel() == 2 for shape in shapes)
+
+    def test_a_saved_programs_probe_is_small(self, saved, name):
+        assert probe(saved(name)[2]).shape == (2, 40)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

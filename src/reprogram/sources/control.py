@@ -157,17 +157,21 @@ def match_layers(
 
 
 def noise(spec: InputSpec, generator: torch.Generator) -> Tensor | Tokens:
-    """64 samples of a door's shape: uniform within finite bounds, else normal."""
+    """64 samples of a door's shape: uniform within finite bounds, else normal.
+
+    Texts are whole and read at their last place: a score for each token at each of 512 places would
+    be a hundred million numbers.
+    """
     shape = (64, *spec.shape)
     if spec.kind == "tokens":
         ids = torch.randint(int(spec.lower), int(spec.upper) + 1, shape, generator=generator)
-        return Tokens(ids, torch.ones(shape))
+        return Tokens(ids, torch.ones(shape), torch.full(shape[:1], shape[1] - 1))
     if math.isfinite(spec.lower) and math.isfinite(spec.upper):
         values = torch.rand(shape, generator=generator) * (spec.upper - spec.lower) + spec.lower
     else:
         values = torch.randn(shape, generator=generator) * spec.std + spec.mean
     if spec.kind == "embeddings" and len(spec.shape) == 2:
-        return Tokens(values, torch.ones(shape[:2]))
+        return Tokens(values, torch.ones(shape[:2]), torch.full(shape[:1], shape[1] - 1))
     return values
 
 
