@@ -43,6 +43,7 @@ def test_what_was_learned_is_read_back(kind) -> None:
     assert torch.equal(part(ids), ids)
     again = parts.build("transformations", json.loads(json.dumps(parts.describe(part))))
     assert torch.equal(again.prepare(encode(TEXTS)), ids)
+    assert part.prepare(encode(TEXTS)[:0]).shape == (0, part.length)
 
 
 @pytest.mark.parametrize("kind", READERS)

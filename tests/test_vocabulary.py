@@ -40,7 +40,7 @@ PARTS: dict[str, Callable[[], Vocabulary]] = {
     "DenseRows": lambda: DenseRows(context=3),
     "LowRankRows": lambda: LowRankRows(rank=2, context=5, seed=1),
     "SparseRows": lambda: SparseRows(atoms=3),
-    "SparseRows context": lambda: SparseRows(atoms=2, context=3, renewed=1, every=1),
+    "SparseRows context": lambda: SparseRows(atoms=2, context=3, renewed=1, start="copies"),
     "GumbelRows": lambda: GumbelRows(context=1),
     "GumbelRows context": lambda: GumbelRows(context=5, rank=4),
     "GumbelRows straight": lambda: GumbelRows(context=3, straight_through=True),
@@ -104,6 +104,29 @@ def test_saved_and_loaded_it_says_the_same(make) -> None:
     again.load_state_dict(part.state_dict())
     assert torch.equal(again.eval()(IDS).values, part.eval()(IDS).values)
     assert not any("dictionary" in name for name in part.state_dict())
+
+
+def test_samples_do_not_see_one_another_and_none_is_changed(make) -> None:
+    part, ids = _moved(make()).eval(), IDS.clone()
+    together = part(ids)
+    for i in range(3):
+        alone = part(ids[i : i + 1])
+        places = alone.mask.shape[1]
+        torch.testing.assert_close(together.values[i : i + 1, :places], alone.values)
+        assert together.mask[i].sum() == alone.mask.sum()
+    assert torch.equal(ids, IDS)
+    assert part(ids[:0]).values.shape[::2] == (0, together.values.shape[2])
+
+
+def test_bound_twice_is_bound_the_same(make) -> None:
+    part = _bound(make())
+    before = {name: tensor.clone() for name, tensor in part.state_dict().items()}
+    torch.rand(3)  # the global generator has no say
+    state = torch.random.get_rng_state()
+    after = _bound(part).state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 def test_a_seed_repeats(make) -> None:
@@ -242,7 +265,7 @@ def test_pursuit_bears_what_dictionaries_hold() -> None:
 
 
 def test_sparse_rows_are_projections_and_pass_gradients_through() -> None:
-    part = _moved(SparseRows(atoms=3, every=2))
+    part = _moved(SparseRows(atoms=3, every=2, renewed=3))
     assert isinstance(part, SparseRows)
     index = part.index.clone()
     part.advance(0, 10)
@@ -410,7 +433,8 @@ def test_in_a_subspace(make_part) -> None:
         (lambda: LowRankRows(rank=0), "'rank' is 0"),
         (lambda: SparseRows(atoms=0), "'atoms' is 0"),
         (lambda: SparseRows(every=0), "'every' is 0"),
-        (lambda: SparseRows(atoms=2, renewed=3), "'renewed' is 3; give 1 to 2"),
+        (lambda: SparseRows(renewed=0), "'renewed' is 0"),
+        (lambda: SparseRows(start="mask"), "'start' is 'mask'"),  # pyright: ignore
         (lambda: GumbelRows(rank=0), "'rank' is 0"),
         (lambda: GumbelRows(hottest=0.1, coldest=0.2), "'hottest' and 'coldest' are 0.1 and 0.2"),
         (lambda: GumbelRows(annealed=0.0), "'annealed' is 0.0"),

@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reprogram.transformations.vocabulary.base import Vocabulary, normal
+from reprogram.transformations.image import check_choice
+from reprogram.transformations.vocabulary.base import STARTS, Start, Vocabulary
 from reprogram.transformations.vocabulary.combinations import check_count
 from reprogram.transformations.vocabulary.pursuit import pursue, weigh
 from reprogram.types import UserError
@@ -30,8 +31,10 @@ class SparseRows(Vocabulary):
     Arguments:
         atoms: Of each row, 1 or more.
         every: Steps from one choice of atoms to the next, 1 or more.
-        renewed: Atoms of each row that such a choice may change, those of least weight; ``None``
-            for all of them. Each costs one product of rows and dictionary.
+        renewed: Atoms of each row that such a choice may change, those of least weight, 1 or more;
+            with ``atoms`` it is made from nothing. Each costs one product of rows and dictionary.
+        start: Of the free table, as of :class:`~reprogram.transformations.FreeRows`: ``copies`` are
+            single atoms, so that nothing is lost in the first projection.
         context: See :class:`Vocabulary`.
         seed: Of the free table at the start.
 
@@ -40,22 +43,22 @@ class SparseRows(Vocabulary):
 
     Example:
         >>> SparseRows(atoms=4)
-        SparseRows(atoms=4, every=10, renewed=None, context=1, seed=0)
+        SparseRows(atoms=4, every=10, renewed=2, context=1, seed=0)
     """
 
     index: Tensor
 
     def __init__(
-        self, *, atoms: int = 8, every: int = 10, renewed: int | None = None, context: int = 1,
-        seed: int = 0,
+        self, *, atoms: int = 8, every: int = 10, renewed: int = 2,
+        start: Start = "normal", context: int = 1, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(context=context, seed=seed)
         check_count("atoms", atoms)
         check_count("every", every)
-        if renewed is not None and not 1 <= renewed <= atoms:
-            raise UserError(f"argument 'renewed' is {renewed}; give 1 to {atoms}, the atoms of a "
-                            "row")  # fmt: skip
+        check_choice("start", start, tuple(STARTS))
+        check_count("renewed", renewed)
         self.atoms, self.every, self.renewed = atoms, every, renewed
+        self.start: Start = start
 
     def create(self, generator: torch.Generator) -> None:
         """Draw the free table and choose its atoms."""
@@ -63,7 +66,7 @@ class SparseRows(Vocabulary):
         if self.atoms > len(self.dictionary):
             raise UserError(f"argument 'atoms' is {self.atoms}, and the source has "
                             f"{len(self.dictionary)} tokens; give as many or fewer")  # fmt: skip
-        rows = normal(self.dictionary, context * tokens, generator)
+        rows = STARTS[self.start](self.dictionary, context * tokens, generator)
         rows = rows.reshape(context, tokens, width)
         rows *= torch.arange(context)[:, None, None] == context // 2
         self.free = nn.Parameter(rows)
@@ -85,11 +88,9 @@ class SparseRows(Vocabulary):
         """Choose the atoms anew, every few steps and at the last."""
         if (step + 1) % self.every and step + 1 != steps:
             return
-        kept = None
-        if self.renewed is not None:
-            norms = self.dictionary.norm(dim=1)[self.index]
-            order = (self.weights().abs() * norms).argsort(-1, descending=True)
-            kept = self.index.gather(-1, order[..., : self.atoms - self.renewed]).flatten(0, 1)
+        parts = self.weights().abs() * self.dictionary.norm(dim=1)[self.index]
+        heaviest = parts.argsort(-1, descending=True)[..., : max(self.atoms - self.renewed, 0)]
+        kept = self.index.gather(-1, heaviest).flatten(0, 1)
         index = pursue(self.free.flatten(0, 1), self.dictionary, self.atoms, kept)
         self.index.copy_(index.reshape(self.index.shape))
 
