@@ -150,3 +150,19 @@ def test_the_slanted_triangle_rises_and_falls() -> None:
     assert rates[0] == rates[100] == pytest.approx(1 / 32)
     assert rates[10] == 1.0
     assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_another_tokenizer_is_told_on_loading(tmp_path) -> None:
+    task = gap_task()
+    training = reprogbert(language_source(), task, epochs=1)
+    fit(training, task).save(tmp_path / "program")
+    other: Any = language_source()
+    other.lexicon.tokenizer.tokens = other.lexicon.tokenizer.tokens[::-1]
+    with pytest.raises(UserError, match="the source is not the one it was fitted to"):
+        Program.load(tmp_path / "program", source=hidden_of(other))
+    Program.load(tmp_path / "program", source=hidden_of(language_source()))
+
+
+def hidden_of(source: Source) -> Source:
+    """As the recipe enters and leaves it."""
+    return source.door("embeddings").exit("hidden")

@@ -51,7 +51,7 @@ def warp(
     return replace(training, keep_best=keep_best)
 
 
-@recipe(epochs=40, learning_rate=0.02, mapping="Linear")
+@recipe(epochs=20, learning_rate=0.02, mapping="Linear")
 def cross_modal(
     source: Source,
     task: Task,
@@ -63,13 +63,14 @@ def cross_modal(
     strength: float = 1.0,
     base: str = "grey",
     places: bool = True,
+    start: float = 0.1,
     **shared: Unpack[Shared],
 ) -> Training:
     """A text as an image: each token a trained patch, read by an image classifier.
 
-    The paper's program is ``places=False``; its unbounded variant has strength 1 over grey, its
-    bounded one ``strength=0.2`` over a base image, and its mapping is ``Ranked``. In place of its
-    regulariser, the norm of all images of a batch at once, there is ``weight_decay``.
+    The paper's program is ``places=False`` and ``start=1``; its unbounded variant has strength 1
+    over grey, its bounded one ``strength=0.2`` over a base image, and its mapping is ``Ranked``. In
+    place of its regulariser, the norm of all images of a batch at once, there is ``weight_decay``.
 
     References:
         | Cross-modal Adversarial Reprogramming (Neekhara, Hussain, Du, Dubnov, Koushanfar,
@@ -87,13 +88,14 @@ def cross_modal(
         strength: Largest change of a pixel, as a share of half the source's range.
         base: What the patches are laid on: ``grey``, ``uniform`` (a seeded draw) or an image file.
         places: Whether each place has a trained pattern of its own, too.
+        start: Standard deviation of the patches at first, before ``tanh``.
     """
     source = source.door("image")
     most = capacity(source.input.shape, size or 1)
     reader = read(source, task, units=units, length=length, least=least, most=most)
     patches = Patches(
-        size=size, strength=strength, base=base, places=places, seed=shared["seed"]
-    )  # fmt: skip
+        size=size, strength=strength, base=base, places=places, start=start, seed=shared["seed"]
+    )
     return assemble(source, Compose([reader, patches]), **shared)
 
 
