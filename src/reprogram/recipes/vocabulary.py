@@ -71,7 +71,7 @@ def vocab_remap(
     return assemble(source, Compose([reader, rows]), **shared)
 
 
-@recipe(epochs=30, batch_size=32, learning_rate=0.01, mapping="Linear")
+@recipe(epochs=30, batch_size=32, learning_rate=0.003, mapping_lr=0.05, mapping="Linear")
 def r2dl(
     source: Source,
     task: Task,
@@ -86,9 +86,10 @@ def r2dl(
 ) -> Training:
     """Each token of the target is a sparse combination of the source's embeddings.
 
-    The paper's program is ``places=False``. The atoms are chosen by orthogonal matching pursuit among the frozen embeddings. Other ways to
+    The atoms are chosen by orthogonal matching pursuit among the frozen embeddings. Other ways to
     make the same table are ``rows="FreeRows"``, ``"DenseRows"``, ``"LowRankRows(rank=16)"``,
-    ``"PrototypeRows(prototypes=64)"`` and ``"GumbelRows(context=1)"``.
+    ``"PrototypeRows(prototypes=64)"`` and ``"GumbelRows(context=1)"``. The paper's program is
+    ``places=False``.
 
     References:
         | Reprogramming Language Models for Molecular Representation Learning (Vinod, Chen, Das,

@@ -70,7 +70,7 @@ class SparseRows(Vocabulary):
         rows = rows.reshape(context, tokens, width)
         rows *= torch.arange(context)[:, None, None] == context // 2
         self.free = nn.Parameter(rows)
-        index = pursue(rows.flatten(0, 1), self.dictionary, self.atoms)
+        index = pursue(rows.flatten(0, 1), self.dictionary.cpu(), self.atoms)
         self.register_buffer("index", index.reshape(context, tokens, self.atoms))
 
     def weights(self) -> Float[Tensor, "context tokens atoms"]:
