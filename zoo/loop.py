@@ -73,7 +73,9 @@ def train(
         network.load_state_dict(state["network"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        # The rest of the cycle is that of the epochs asked for now.
+        cycle = {key: schedule.state_dict()[key] for key in ("total_steps", "_schedule_phases")}
+        schedule.load_state_dict({**state["schedule"], **cycle})
         start, seconds, best = state["epoch"], state["seconds"], state["best"]
     for epoch in range(start, epochs):
         began, total = time.perf_counter(), 0.0
