@@ -41,6 +41,6 @@ class Places(Transformation):
         """Embeddings (batch, length, width) -> the same, moved."""
         length = prepared.values.shape[1]
         if length > len(self.pattern):
-            raise UserError(f"a text of {length} places is longer than the {len(self.pattern)} that "
-                            "the program was fitted to; cut it")  # fmt: skip
+            raise UserError(f"a text of {length} places is longer than the {len(self.pattern)} "
+                            "that the program was fitted to; cut it")  # fmt: skip
         return prepared._replace(values=prepared.values + self.pattern[:length])
