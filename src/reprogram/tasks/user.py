@@ -205,7 +205,7 @@ def _rows(path: Path, label: str, kind: str | None, column: str | None) -> _Foun
                         "text and label")  # fmt: skip
     if suffix in TABLES and not _ucr_like(path):
         table = open_table(path, path.name, label, labelled=True)
-        columns = table.text_columns(column) if kind in (None, "text") else []
+        columns = [] if kind in ("series", "table") else table.text_columns(column)
         if columns:
             notation, samples = table.texts(columns)
             return _Found("text", {"": samples}, notation)
