@@ -451,3 +451,26 @@ def test_a_classifier_learns_from_its_batches(scripts):
         nn.functional.cross_entropy(network(ids), labels).backward()
         optimizer.step()
     assert (network.eval()(ids).argmax(1) == labels).float().mean() > 0.95
+
+
+def test_training_resumed_for_fewer_epochs_ends_its_cycle_with_them(scripts, tmp_path):
+    from loop import train
+
+    x, labels = torch.eye(8), torch.arange(8) % 2
+
+    def run(epochs, until=99):
+        def batches(epoch):
+            if epoch == until:
+                raise KeyboardInterrupt
+            yield from ((x, labels),) * 5
+
+        torch.manual_seed(0)
+        numbers = {"steps": 5, "rate": 0.1, "decay": 0.0, "folder": tmp_path, "bfloat16": False}
+        train(nn.Linear(8, 2), batches, (x, labels), epochs=epochs, **numbers)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(10, until=2)
+    run(3)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["epoch"] == 3
+    assert state["optimizer"]["param_groups"][0]["lr"] < 0.01  # a cycle of 10 is at its height

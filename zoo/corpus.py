@@ -53,8 +53,8 @@ def unseen(texts: Iterable[tuple[int, str]], held_out: Sequence[str]) -> list[tu
         if key in met or key in whole or not key:
             continue
         met.add(key)
-        places = range(len(key) - SHORT + 1)
-        if any(key.startswith(t, i) for i in places for t in begins.get(key[i : i + SHORT], ())):
+        places = [i for i in range(len(key) - SHORT + 1) if key[i : i + SHORT] in begins]
+        if any(key.startswith(t, i) for i in places for t in begins[key[i : i + SHORT]]):
             continue
         shared = Counter(i for pair in _pairs(text) for i in holders.get(pair, ()))
         if not any(count >= 0.8 * len(pairs[i]) for i, count in shared.items()):
