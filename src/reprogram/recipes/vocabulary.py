@@ -17,7 +17,7 @@ from reprogram.transformations.tokens.base import SymbolReader, room
 from reprogram.transformations.tokens.units import learned
 
 
-@recipe(epochs=30, batch_size=32, learning_rate=0.05, mapping_lr=0.01, mapping="Linear")
+@recipe(epochs=30, batch_size=32, learning_rate=0.3, mapping_lr=0.01, mapping="Linear")
 def vocab_remap(
     source: Source,
     task: Task,
