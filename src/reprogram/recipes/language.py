@@ -51,7 +51,7 @@ def warp(
     return replace(training, keep_best=keep_best)
 
 
-@recipe(epochs=20, learning_rate=0.02, mapping="Linear")
+@recipe(epochs=20, learning_rate=0.02, mapping="Ranked")
 def cross_modal(
     source: Source,
     task: Task,
@@ -69,8 +69,9 @@ def cross_modal(
     """A text as an image: each token a trained patch, read by an image classifier.
 
     The paper's program is ``places=False`` and ``start=1``; its unbounded variant has strength 1
-    over grey, its bounded one ``strength=0.2`` over a base image, and its mapping is ``Ranked``. In
-    place of its regulariser, the norm of all images of a batch at once, there is ``weight_decay``.
+    over grey, its bounded one ``strength=0.2`` over a base image. In place of its regulariser, the
+    norm of all images of a batch at once, there is ``weight_decay``. A source with fewer classes
+    than the task wants ``mapping="Linear"``.
 
     References:
         | Cross-modal Adversarial Reprogramming (Neekhara, Hussain, Du, Dubnov, Koushanfar,
