@@ -56,12 +56,14 @@ CASES = {
             "mapping": "Verbalizer(words=['no', 'yes'])",
         },
     ),
-    "cross-modal": Case(cross_modal, image_source, text_task, {"units": "characters"}),
+    "cross-modal": Case(
+        cross_modal, image_source, text_task, {"units": "characters", "mapping": "Linear"}
+    ),
     "cross-modal bounded": Case(
         cross_modal,
         image_source,
         lambda: text_task(notation="sequence"),
-        {"strength": 0.2, "base": "uniform", "places": False, "mapping": "Ranked(size=2)"},
+        {"strength": 0.2, "base": "uniform", "places": False},
     ),
     "reprogbert": Case(reprogbert, language_source, lambda: gap_task(64), {}),
 }
