@@ -143,6 +143,15 @@ def test_several_labels_with_gaps(tmp_path):
     assert tasks.read(part, task.spec).weights.tolist() == [[0, 1]]
 
 
+def test_several_labels_of_numbers():
+    labels = [[i % 2, i % 3 % 2] for i in range(100)]
+    told = {"target": "labels", "classes": ("odd", "third")}
+    task = tasks.make_task("toy", "series", (torch.randn(100, 8), labels), **told)
+    for part in (task, task.limit(40), *task.folds(3, 0)):
+        assert part.spec.target == "labels"
+        assert part.spec.counts == tuple(part.train.targets.sum(0).tolist())
+
+
 def test_rows_to_predict_may_be_longer(tmp_path):
     lines = write(tmp_path / "x.txt", "one\r\nlonger than any text of training was\n\n")
     more = write(tmp_path / "y.csv", table("text,label", ["naïve,up", "ok,"]))

@@ -214,7 +214,8 @@ class Task:
             return replace(self, spec=replace(self.spec, counts=occurrences(self.spec, train)),
                            train=train)  # fmt: skip
         spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)
-        return replace(self, spec=spec, train=train)
+        spec = replace(spec, target=self.spec.target)
+        return replace(self, spec=replace(spec, counts=occurrences(spec, train)), train=train)
 
 
 def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: Split) -> TaskSpec:
