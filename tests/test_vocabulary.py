@@ -458,8 +458,14 @@ def test_what_does_not_fit_is_named(make) -> None:
             make().bind(source, task)
 
 
-def test_more_atoms_than_tokens_is_an_error() -> None:
-    with pytest.raises(UserError, match="'atoms' is 99, and the source has 23 tokens"):
-        _bound(SparseRows(atoms=99))
+def test_more_atoms_than_tokens_are_all_of_them() -> None:
+    part = _moved(SparseRows(atoms=99, every=1))
+    part.advance(0, 10)
+    index = part.get_buffer("index")
+    assert index.shape[-1] == 23 and index[0].sort(-1).values.tolist() == [list(range(23))] * TOKENS
+    torch.testing.assert_close(part.table(), part.get_parameter("free"), rtol=1e-2, atol=1e-2)
+
+
+def test_the_wrong_door_is_named() -> None:
     with pytest.raises(UserError, match="writes 'embeddings'; source given takes 'tokens'"):
         _bound(FreeRows(), text_source())

@@ -71,7 +71,7 @@ def vocab_remap(
     return assemble(source, Compose([reader, rows]), **shared)
 
 
-@recipe(epochs=30, batch_size=32, learning_rate=0.003, mapping_lr=0.05, mapping="Linear")
+@recipe(epochs=30, batch_size=32, learning_rate=0.01, mapping_lr=0.05, mapping="Linear")
 def r2dl(
     source: Source,
     task: Task,
@@ -79,7 +79,7 @@ def r2dl(
     units: str | None = None,
     length: int | None = None,
     least: int = 1,
-    atoms: int = 8,
+    atoms: int = 32,
     rows: str = "SparseRows",
     places: bool = True,
     **shared: Unpack[Shared],
@@ -88,8 +88,8 @@ def r2dl(
 
     The atoms are chosen by orthogonal matching pursuit among the frozen embeddings. Other ways to
     make the same table are ``rows="FreeRows"``, ``"DenseRows"``, ``"LowRankRows(rank=16)"``,
-    ``"PrototypeRows(prototypes=64)"`` and ``"GumbelRows(context=1)"``. The paper's program is
-    ``places=False``.
+    ``"PrototypeRows(prototypes=64)"`` and ``"GumbelRows(context=1)"``; free rows want a lower rate
+    (0.003). The paper's program is ``places=False``.
 
     References:
         | Reprogramming Language Models for Molecular Representation Learning (Vinod, Chen, Das,

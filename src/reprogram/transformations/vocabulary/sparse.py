@@ -12,7 +12,6 @@ from reprogram.transformations.image import check_choice
 from reprogram.transformations.vocabulary.base import STARTS, Start, Vocabulary
 from reprogram.transformations.vocabulary.combinations import check_count
 from reprogram.transformations.vocabulary.pursuit import pursue, weigh
-from reprogram.types import UserError
 
 
 class SparseRows(Vocabulary):
@@ -29,7 +28,7 @@ class SparseRows(Vocabulary):
           2020). https://arxiv.org/abs/2012.03460
 
     Arguments:
-        atoms: Of each row, 1 or more.
+        atoms: Of each row, 1 or more; as many as the source has tokens, if those are fewer.
         every: Steps from one choice of atoms to the next, 1 or more.
         renewed: Atoms of each row that such a choice may change, those of least weight, 1 or more;
             with ``atoms`` it is made from nothing. Each costs one product of rows and dictionary.
@@ -39,7 +38,7 @@ class SparseRows(Vocabulary):
         seed: Of the free table at the start.
 
     Raises:
-        UserError: for a number outside these ranges, or more atoms than the source has.
+        UserError: for a number or a word outside these ranges.
 
     Example:
         >>> SparseRows(atoms=4)
@@ -63,15 +62,13 @@ class SparseRows(Vocabulary):
     def create(self, generator: torch.Generator) -> None:
         """Draw the free table and choose its atoms."""
         context, tokens, width = self.shape
-        if self.atoms > len(self.dictionary):
-            raise UserError(f"argument 'atoms' is {self.atoms}, and the source has "
-                            f"{len(self.dictionary)} tokens; give as many or fewer")  # fmt: skip
+        self.most = min(self.atoms, len(self.dictionary))
         rows = STARTS[self.start](self.dictionary, context * tokens, generator)
         rows = rows.reshape(context, tokens, width)
         rows *= torch.arange(context)[:, None, None] == context // 2
         self.free = nn.Parameter(rows)
-        index = pursue(rows.flatten(0, 1), self.dictionary.cpu(), self.atoms)
-        self.register_buffer("index", index.reshape(context, tokens, self.atoms))
+        index = pursue(rows.flatten(0, 1), self.dictionary.cpu(), self.most)
+        self.register_buffer("index", index.reshape(context, tokens, self.most))
 
     def weights(self) -> Float[Tensor, "context tokens atoms"]:
         """theta: of the atoms ``index`` (context, tokens, atoms), by least squares."""
@@ -89,9 +86,9 @@ class SparseRows(Vocabulary):
         if (step + 1) % self.every and step + 1 != steps:
             return
         parts = self.weights().abs() * self.dictionary.norm(dim=1)[self.index]
-        heaviest = parts.argsort(-1, descending=True)[..., : max(self.atoms - self.renewed, 0)]
+        heaviest = parts.argsort(-1, descending=True)[..., : max(self.most - self.renewed, 0)]
         kept = self.index.gather(-1, heaviest).flatten(0, 1)
-        index = pursue(self.free.flatten(0, 1), self.dictionary, self.atoms, kept)
+        index = pursue(self.free.flatten(0, 1), self.dictionary, self.most, kept)
         self.index.copy_(index.reshape(self.index.shape))
 
     def extra_repr(self) -> str:
