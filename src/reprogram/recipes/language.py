@@ -63,7 +63,7 @@ def cross_modal(
     strength: float = 1.0,
     base: str = "grey",
     places: bool = True,
-    start: float = 0.1,
+    start: float = 0.01,
     **shared: Unpack[Shared],
 ) -> Training:
     """A text as an image: each token a trained patch, read by an image classifier.
