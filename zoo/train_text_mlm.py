@@ -150,15 +150,15 @@ Small masked language model of English: at most 128 tokens to scores of 5,000.{s
 
 - **Architecture**: a transformer of {layers} layers in front of whose parts the layer-norms stand,
   states of {width}, {heads} heads, learned distances; the scores by the embeddings themselves;
-  after BERT (Devlin, Chang, Lee, Toutanova, 2018, arXiv 1810.04805), hundreds of times smaller;
+  after BERT (Devlin, Chang, Lee, Toutanova, 2018, arXiv 1810.04805), some ninety times smaller;
   {parameters:,} weights, kept in float16.
 - **Reads**: lower case without accents: {whole:,} words, and pieces of words; `[start]` before a
   text, `[end]` behind it and between two. Padding changes nothing.
-- **Data**: {count:,} texts, {tokens:,} tokens: reviews (training part of SST-2, Socher et al.,
-  2013; MR, Pang and Lee, 2005; CR, Hu and Liu, 2004), questions (training part of TREC, Li and
-  Roth, 2002), premises and hypotheses (training part of RTE), without their labels. Left out: what
-  equals, holds or nearly equals a text of the development or test part of SST-2, TREC or RTE. For
-  research; no explicit licence.
+- **Data**: {count:,} texts, {tokens:,} tokens in training: reviews (training part of SST-2,
+  Socher et al., 2013; MR, Pang and Lee, 2005; CR, Hu and Liu, 2004), questions (training part of
+  TREC, Li and Roth, 2002), premises and hypotheses (training part of RTE), without their labels.
+  Left out: what equals, holds or nearly equals a text of the development or test part of SST-2,
+  TREC or RTE. For research; no explicit licence.
 - **Split**: {train:,} training, {validation:,} validation, {test:,} test, at random.
 - **Training**: `zoo/train_text_mlm.py`, seed {seed}, {epochs} epochs of AdamW under one cosine
   cycle; a fifth of the tokens hidden; half of the texts alone, half in rows of several; moving
@@ -167,15 +167,15 @@ Small masked language model of English: at most 128 tokens to scores of 5,000.{s
 - **Accuracy** of these rounded weights on hidden tokens: validation {accuracy[validation]},
   test {accuracy[test]}, perplexity {perplexity[test]:.0f}; by the frequency of each token alone
   {blind:.1%}, perplexity {frequency:.0f}.
-- **Known limits**: half a million tokens are a thousandth of a per cent of what language models
-  learn from: it knows frequent words and what stands beside them, and little of the world.
+- **Known limits**: language models learn from thousands of times as many tokens: it knows frequent
+  words and what stands beside them, and little of the world.
 - **Licence**: Apache-2.0 for the weights; the texts are not part of this project.
 """
 
 
 def main() -> None:
     """Trains, measures once on test, exports."""
-    options = arguments(__doc__, "text-mlm", epochs=12)
+    options = arguments(__doc__, "text-mlm", epochs=7)
     splits = split(load(options.data))
     sizes = {name: len(texts) for name, texts in splits.items()}
     known = {letters(text) for text in splits["train"]}
