@@ -32,6 +32,7 @@ from reprogram.record import (
     probe,
     read_record,
     read_tensors,
+    reading,
 )
 from reprogram.sources import Source
 from reprogram.transformations import Transformation
@@ -191,6 +192,7 @@ class Program:
                 output=source.output.json(),
                 fingerprint=source.fingerprint(),
                 probe=probe(source).tolist() if source.gradient else None,
+                tokenizer=reading(source),
             ),
             task=self.task.json(),
             metrics=self.metrics,

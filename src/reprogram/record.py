@@ -30,6 +30,7 @@ class SourceRecord(BaseModel):
     output: dict[str, Any]
     fingerprint: str
     probe: list[list[float]] | None
+    tokenizer: str | None = None
 
 
 class Record(BaseModel):
@@ -67,6 +68,13 @@ def probe(source: Source) -> Tensor:
         return source(x).float().cpu().flatten(1)
 
 
+def reading(source: Source) -> str | None:
+    """A hash of how the source reads text, where it does and tells."""
+    lexicon = source.lexicon
+    known = lexicon is not None and lexicon.tokenizer is not None
+    return lexicon.tokenizer.fingerprint() if known else None  # pyright: ignore
+
+
 def difference(record: SourceRecord, source: Source) -> str | None:
     """In what a source differs from the one a program was fitted to; ``None``: in nothing."""
     for name, spec in (("input", source.input.json()), ("output", source.output.json())):
@@ -79,6 +87,8 @@ def difference(record: SourceRecord, source: Source) -> str | None:
         return "its scores are of another kind"
     if record.fingerprint == source.fingerprint():
         return None
+    if record.tokenizer != reading(source):
+        return "its tokenizer is another, so that it would read texts otherwise"
     if record.probe is None:
         return "its weights differ"
     now = probe(source)

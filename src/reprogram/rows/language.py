@@ -79,6 +79,8 @@ SPLICE = Grid(
     ),
     notes=(
         "185 repeated sequences are dropped before the split (64/16/20, stratified).",
+        "Rates, the number of atoms, how patches start and that places get a pattern of their own "
+        "were chosen on the validation of this very task, of single seeds; test had no say.",
         "Linear probe is logistic regression on what the source says under the untrained program; "
         "positional is logistic regression on one-hot letters by place.",
     ),
@@ -171,8 +173,9 @@ REMAP = Grid(
     ),
 )
 
-_FEW = {"epochs": 30, "keep_best": False}
-_FULL = {"epochs": 5, "batch_size": 32}
+_SMALL = {"prompts": [2, "first", 3, "mask"], "learning_rate": 0.02}
+_FEW = {**_SMALL, "epochs": 30, "keep_best": False}
+_FULL = {**_SMALL, "epochs": 2, "batch_size": 32}
 _PROMPTS = {"sst2?limit=32": _FEW, "sst2": _FULL, "trec?limit=32": _FEW, "trec": _FULL}
 
 WARP = Grid(
@@ -184,17 +187,19 @@ WARP = Grid(
     ),
     tables=(
         Table(
-            f"`warp` on `{MLM}`",
+            f"`warp` on `{MLM}`, 5 prompts",
             {
-                f"{task}, {name}": _beside(
-                    (MLM, "warp", {**numbers, **more}),
-                    task,
-                    "accuracy",
-                    "random_source",
-                    "linear_probe",
+                task: _beside(
+                    (MLM, "warp", numbers), task, "accuracy", "random_source", "linear_probe"
                 )
                 for task, numbers in _PROMPTS.items()
-                for name, more in (("20 prompts", {}), ("no prompts (WARP_0)", {"prompts": 0}))
+            },
+        ),
+        Table(
+            f"`warp` on `{MLM}`, no prompts (WARP_0)",
+            {
+                task: {"fit": Entry(MLM, task, "warp", {**numbers, "prompts": 0})}
+                for task, numbers in _PROMPTS.items()
             },
         ),
         *(
@@ -205,7 +210,11 @@ WARP = Grid(
             for task in _PROMPTS
         ),
     ),
-    notes=("With 32 samples nothing is chosen: the last epoch is kept.",),
+    notes=(
+        "With 32 samples nothing is chosen: the last epoch is kept.",
+        "Rate 0.02 and 5 prompts for this small source, where the paper has 0.001 and 20 for one of "
+        "355 M weights: tried on the validation of 2,000 rows of SST-2.",
+    ),
 )
 
 _INFILL = "infill:splice?start=25&stop=35"
