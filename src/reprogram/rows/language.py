@@ -212,8 +212,8 @@ WARP = Grid(
     ),
     notes=(
         "With 32 samples nothing is chosen: the last epoch is kept.",
-        "Rate 0.02 and 5 prompts for this small source, where the paper has 0.001 and 20 for one of "
-        "355 M weights: tried on the validation of 2,000 rows of SST-2.",
+        "Rate 0.02 and 5 prompts for this small source, where the paper has 0.001 and 20 for one "
+        "of 355 M weights: tried on the validation of 2,000 rows of SST-2.",
     ),
 )
 
