@@ -15,7 +15,8 @@ def reproduce(
     row: Annotated[
         str,
         typer.Argument(
-            metavar="ROW", help="Which table: v2s, ar, elsayed, mappings, fraud, black-box, vocab-remap, splice, "
+            metavar="ROW",
+            help="Which table: v2s, ar, elsayed, mappings, fraud, black-box, vocab-remap, splice, "
             "molecules, warp or reprogbert.",
         ),
     ],
