@@ -212,6 +212,8 @@ def _date(written: str) -> str:
 
 
 def _described(spec: InputSpec) -> str:
+    if spec.kind == "text":
+        return f"{spec.notation or 'text'} of at most {spec.shape[0]} characters"
     told = f"{spec.kind} of {' × '.join(map(str, spec.shape))}"
     if torch.isfinite(torch.tensor([spec.lower, spec.upper])).all():
         told += f", values {short(spec.lower)} to {short(spec.upper)}"
