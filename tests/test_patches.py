@@ -218,3 +218,10 @@ def test_a_bad_argument_is_named(make, said: str) -> None:
     with unchecked(), pytest.raises(UserError, match=said) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_a_source_that_can_only_be_called_is_not_asked_behind_its_account() -> None:
+    asked = image_source()
+    asked.gradient = False
+    with pytest.raises(UserError, match="paid by the query; use Frequency"):
+        Ranked().bind(asked, tokens_task(targets=2))

@@ -71,13 +71,18 @@ class Ranked(Mapping):
         """Ask the source once, and deal.
 
         Raises:
-            UserError: if the source has fewer classes than the task, or takes no images.
+            UserError: if the source has fewer classes than the task, takes no images, or can only
+                be called: the question would be on no account.
         """
         classes, targets = count_groups(self, source, task)
         self.classes, self.task = classes, task
         size = min(self.size, classes // targets)
         check_groups(targets, size, classes)
         image = ground(source.input, self.base, self.seed)
+        if not getattr(source, "gradient", True):
+            raise UserError(f"Ranked asks the source when it is bound and loaded, and "
+                            f"{source.uri or 'the one given'} is paid by the query; use Frequency, "
+                            "ManyToOne or Linear")  # fmt: skip
         order = _scores(source, image).argsort(stable=True)  # ascending
         self.register_buffer("index", order[: size * targets].reshape(size, targets).T.contiguous())
 
