@@ -151,6 +151,12 @@ def forked_rng(seed: int, step: int) -> Iterator[None]:
         >>> torch.equal(a, b)
         True
     """
+    number = hash((seed, step)) % 2**63
     with torch.random.fork_rng():
-        torch.manual_seed(hash((seed, step)) % 2**63)
+        # torch.manual_seed writes down the stack for each kind of device that is not there
+        torch.default_generator.manual_seed(number)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(number)
+        if torch.backends.mps.is_available():
+            torch.mps.manual_seed(number)
         yield
