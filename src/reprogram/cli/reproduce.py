@@ -16,8 +16,8 @@ def reproduce(
         str,
         typer.Argument(
             metavar="ROW",
-            help="Which table: v2s, ar, elsayed, mappings, fraud, black-box, vocab-remap, splice, "
-            "molecules, warp or reprogbert.",
+            help="Which table: v2s, ar, elsayed, mappings, fraud, black-box, names, questions, "
+            "splice, molecules, warp or reprogbert.",
         ),
     ],
     task: Annotated[

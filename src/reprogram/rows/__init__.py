@@ -5,14 +5,14 @@ from __future__ import annotations
 from reprogram.grid import Grid
 from reprogram.rows.base import Row
 from reprogram.rows.black_box import BLACK_BOX
-from reprogram.rows.language import INFILL, MOLECULES, REMAP, SPLICE, WARP
+from reprogram.rows.language import INFILL, MOLECULES, NAMES, QUESTIONS, SPLICE, WARP
 from reprogram.rows.white_box import AR, ELSAYED, FRAUD, MAPPING_GRID, V2S
 from reprogram.types import nearest
 
 __all__ = ["GRIDS", "ROWS", "Row", "find_row"]
 
 ROWS = {row.name: row for row in (V2S, AR, ELSAYED)}
-_LANGUAGE = (REMAP, SPLICE, MOLECULES, WARP, INFILL)
+_LANGUAGE = (NAMES, QUESTIONS, SPLICE, MOLECULES, WARP, INFILL)
 GRIDS = {grid.name: grid for grid in (MAPPING_GRID, FRAUD, BLACK_BOX, *_LANGUAGE)}
 
 

@@ -128,12 +128,12 @@ MOLECULES = Grid(
 )
 
 _LETTERS: Mapping[str, Any] = {"units": "characters"}
-_WORDS: Mapping[str, Any] = {"units": "words", "least": 3, "epochs": 10}
-_TASKS = {
+_WORDS: Mapping[str, Any] = {"units": "words", "least": 3, "context": 1, "epochs": 10}
+_NAMES = {
     "names?classes=5": (VICTIMS, _LETTERS),
     "names?limit=3000&validation=500": (VICTIMS[:1], {**_LETTERS, "epochs": 10}),
-    "trec": (VICTIMS[:1], _WORDS),
 }
+_QUESTIONS = {"trec": (VICTIMS[:1], _WORDS)}
 
 
 def _remapped(
@@ -150,15 +150,12 @@ def _remapped(
     return rows
 
 
-REMAP = Grid(
-    name="vocab-remap",
-    title=(
-        "Names and questions on sentence classifiers of reviews: Neekhara, Hussain, Dubnov, "
-        "Koushanfar (2019), arXiv 1809.01829, whose table could not be had."
-    ),
-    tables=tuple(
+def _remaps(
+    tasks: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]],
+) -> tuple[Table, ...]:
+    return tuple(
         table
-        for task, (sources, numbers) in _TASKS.items()
+        for task, (sources, numbers) in tasks.items()
         for table in (
             Table(f"{task}: programs", _remapped(task, sources, numbers)),
             Table(
@@ -166,13 +163,32 @@ REMAP = Grid(
                 _controls(task, "accuracy", "majority", "ngrams", "scratch"),
             ),
         )
-    ),
+    )
+
+
+_NEEKHARA = (
+    "Neekhara, Hussain, Dubnov, Koushanfar (2019), arXiv 1809.01829, whose table could not be had."
+)
+
+NAMES = Grid(
+    name="names",
+    title=f"Names by nationality on sentence classifiers of reviews, `vocab-remap`: {_NEEKHARA}",
+    tables=_remaps(_NAMES),
     notes=(
         "Names are de-duplicated before the split. The published split repeats each name once a "
         "letter before it is cut: practically every name of its test stands in its training "
         "(`python benchmarks/names_leak.py`), so that its figures cannot be compared.",
-        "The mapping is Linear: the sources have four classes, the tasks 5, 18 and 6.",
+        "The mapping is Linear: the sources have four classes, the tasks 5 and 18. The rate was "
+        "chosen on the validation of the five nationalities, of one seed.",
+        "The random source is no worse than the trained one on the recurrent networks: what they "
+        "learned of reviews does not help with names.",
     ),
+)
+
+QUESTIONS = Grid(
+    name="questions",
+    title=f"TREC questions on sentence classifiers of reviews, `vocab-remap`: {_NEEKHARA}",
+    tables=_remaps(_QUESTIONS),
 )
 
 _SMALL = {"prompts": [2, "first", 3, "mask"], "learning_rate": 0.02}
