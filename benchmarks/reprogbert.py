@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from reprogram.mappings import TokenLinear
 from reprogram.sources import CallableSource
 from reprogram.transformations import DenseRows
-from reprogram.types import InputSpec, Lexicon, OutputSpec, TaskSpec
+from reprogram.lexicon import Lexicon
+from reprogram.types import InputSpec, OutputSpec, TaskSpec
 
 LENGTH, TARGETS, TOKENS, WIDTH = 130, 30, 30_522, 768
 

@@ -8,9 +8,10 @@ from tiny_hf import VOCABULARY, save, save_tokenizer
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
+from reprogram.lexicon import Tokenizer
 from reprogram.sources import load
 from reprogram.sources.hf.tokens import FileTokenizer, read_tokenizer
-from reprogram.types import Tokenizer, UserError
+from reprogram.types import UserError
 
 
 class TestTokenizer:

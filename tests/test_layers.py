@@ -20,11 +20,12 @@ TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
 RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
     "types": set[str](),
+    "lexicon": set[str](),
     "texts": set[str](),
     "files": {"types"},
     "tasks": {"types", "files", "texts"},
-    "sources": {"types", "files"},
-    "transformations": {"types", "texts", "canvas"},
+    "sources": {"types", "files", "lexicon"},
+    "transformations": {"types", "texts", "canvas", "lexicon"},
     "names": {"types"},
     "canvas": {"types"},
     "mappings": {"types", "names", "canvas"},

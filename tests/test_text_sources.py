@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from reprogram.lexicon import Tokenizer
 from reprogram.sources.masked_lm import MaskedEncoder, MaskedNetwork, masked_source
 from reprogram.sources.sentence import CNNEncoder, LSTMEncoder, gathered
 from reprogram.sources.words import WordPieces, words
-from reprogram.types import Tokenizer, Tokens, UserError
+from reprogram.types import Tokens, UserError
 
 SPECIAL = ["[pad]", "[unknown]", "[mask]", "[start]", "[end]"]
 LETTERS = [*string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)]

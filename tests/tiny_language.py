@@ -7,10 +7,11 @@ import torch
 from tiny import seeded
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon
 from reprogram.sources import Stage, TorchSource
 from reprogram.tasks.base import Split, Task
 from reprogram.texts import encode
-from reprogram.types import InputSpec, Lexicon, OutputSpec, TaskSpec, Tokens
+from reprogram.types import InputSpec, OutputSpec, TaskSpec, Tokens
 
 WORDS = ("good", "bad", "film", "plot", "the", "a", "was", "very", "yes", "no", "?", "A", "C", "G",
          "T", "un", "##like", "##ly")  # fmt: skip

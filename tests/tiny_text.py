@@ -5,10 +5,11 @@ from tiny import seeded
 from tiny_language import LONGEST, WIDTH, Look, WordTokenizer
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon
 from reprogram.sources import Stage, TorchSource
 from reprogram.tasks import make_task
 from reprogram.tasks.base import Task
-from reprogram.types import InputSpec, Lexicon, Notation, OutputSpec, Tokens
+from reprogram.types import InputSpec, Notation, OutputSpec, Tokens
 
 CLASSES = 3
 LETTERS = {"x": "ACG", "y": "CGT", "z": "GTA"}

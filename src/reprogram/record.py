@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reprogram.sources import Source, bare
 from reprogram.sources.control import noise
-from reprogram.types import Tokens, UserError, select
+from reprogram.types import UserError, select
 
 FORMAT = 1
 TENSORS, RECORD, CHECKPOINT = "program.safetensors", "program.json", "checkpoint"
@@ -64,7 +64,7 @@ def probe(source: Source) -> Tensor:
             x = x * (spec.upper - spec.lower) + spec.lower
     device = next((p.device for p in source.parameters()), torch.device("cpu"))
     with torch.no_grad():
-        x = x.map(lambda part: part.to(device)) if isinstance(x, Tokens) else x.to(device)
+        x = mapped(x, lambda part: part.to(device))
         return source(x).float().cpu().flatten(1)
 
 

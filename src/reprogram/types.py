@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import difflib
 import enum
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from reprogram.lexicon import Lexicon
 
 InputKind = Literal[
     "image", "waveform", "features", "series", "tokens", "embeddings", "noise", "state", "table",
-    "text",
+    "text", "class",
 ]  # fmt: skip
 Notation = Literal["", "sequence", "smiles"]
-TargetKind = Literal["classes", "labels", "tokens"]
+TargetKind = Literal["classes", "labels", "tokens", "cells", "image"]
 OutputKind = Literal["classes", "embedding", "token scores", "image", "state", "series"]
 
 
@@ -58,106 +60,82 @@ class Tokens(NamedTuple):
         return Tokens(function(self.values), function(self.mask), position)
 
 
-@runtime_checkable
-class Tokenizer(Protocol):
-    """How a language source reads text.
-
-    Attributes:
-        size: Tokens there are; ids run from 0 to ``size - 1``.
-        pad: Id of the token that fills up.
-        unknown: Id of the token of what is not known.
-        mask: Id of the token that stands for what is to be guessed, if there is one.
-        start: Id of the token before every text, if there is one.
-        end: Id of the token behind every text, and between two, if there is one.
-    """
-
-    size: int
-    pad: int
-    unknown: int
-    mask: int | None
-    start: int | None
-    end: int | None
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, without start and end, as many as it takes."""
-        ...
-
-    def token(self, index: int) -> str:
-        """How the token of that id is written."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A hash of everything that decides what :meth:`encode` returns."""
-        ...
+Rule = Callable[[Tensor], Tensor]  # a state -> the next one
+Intervene = Callable[[Rule, Tensor, Tensor | None], Tensor]
 
 
-class Lexicon(nn.Module):
-    """What a language source knows of its tokens.
+class Cells(NamedTuple):
+    """A batch of states that enter an automaton, and what is done to them on the way."""
 
-    Arguments:
-        tokenizer: How it reads text; ``None`` where that is not known.
-        embeddings: (tokens, width): what stands for each token at the door ``embeddings``.
-        weight: (tokens, width) of the layer that turns hidden states into token scores, where the
-            source has one: ``weight @ h + bias``.
-        bias: (tokens,).
-    """
+    values: Tensor  # (batch, channels, height, width)
+    mask: Tensor | None = None  # (batch, 1, height, width): what the intervention goes by
+    steps: int | None = None  # how often the rule is applied; None: as often as the source says
+    intervene: Intervene | None = None  # (rule, state, mask) -> next state, at every step
 
-    embeddings: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-
-    def __init__(
-        self, tokenizer: Tokenizer | None, embeddings: Tensor, weight: Tensor | None = None,
-        bias: Tensor | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.tokenizer = tokenizer
-        for name, value in (("embeddings", embeddings), ("weight", weight), ("bias", bias)):
-            self.register_buffer(name, None if value is None else value.detach())
-
-    def fingerprint(self) -> str:
-        """A hash of the tables and of what the tokenizer does."""
-        digest = hashlib.sha256(b"" if self.tokenizer is None
-                                else self.tokenizer.fingerprint().encode())  # fmt: skip
-        for value in self.buffers():
-            digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+    def map(self, function: Callable[[Tensor], Tensor]) -> Cells:
+        """The same function of every tensor."""
+        mask = None if self.mask is None else function(self.mask)
+        return self._replace(values=function(self.values), mask=mask)
 
 
-def rows(x: Tensor | Tokens) -> int:
+Batch = Tensor | Tokens | Cells
+
+
+def rows(x: Batch) -> int:
     """Samples in a batch.
 
     Example:
         >>> rows(Tokens(torch.zeros(4, 9), torch.ones(4, 9)))
         4
     """
-    return len(x.values if isinstance(x, Tokens) else x)
+    return len(x if isinstance(x, Tensor) else x.values)
 
 
-def select(x: Tensor | Tokens, index: Tensor) -> Tensor | Tokens:
+def mapped(x: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
+    """The same function of every tensor of a batch."""
+    return function(x) if isinstance(x, Tensor) else x.map(function)
+
+
+def select(x: Batch, index: Tensor) -> Batch:
     """Samples of a batch by their indices."""
-
-    def part(tensor: Tensor) -> Tensor:
-        return tensor[index.to(tensor.device)]
-
-    return x.map(part) if isinstance(x, Tokens) else part(x)
+    return mapped(x, lambda part: part[index.to(part.device)])
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches of one kind, tensors or tokens, one behind the other.
+    """Batches of one kind, tensors, tokens or cells, one behind the other.
 
     Example:
         >>> part = Tokens(torch.zeros(4, 9), torch.ones(4, 9))
         >>> rows(joined([part, part]))
         8
     """
-    if not isinstance(parts[0], Tokens):
+    if isinstance(parts[0], Tensor):
         return torch.cat(list(parts))
+    if isinstance(parts[0], Cells):
+        return _together(parts)
     position = None
     if parts[0].position is not None:
         position = torch.cat([part.position for part in parts])
     values, mask = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     return Tokens(values, mask, position)
+
+
+def _together(parts: Sequence[Cells]) -> Cells:
+    """Automata side by side, each under the intervention of its own part."""
+    sizes = [len(part.values) for part in parts]
+    values = torch.cat([part.values for part in parts])
+    masks = [part.mask for part in parts if part.mask is not None]
+    mask = torch.cat(masks) if masks else None
+
+    def intervene(rule: Rule, state: Tensor, mask: Tensor | None) -> Tensor:
+        states = state.split(sizes)
+        shares = [None] * len(sizes) if mask is None else mask.split(sizes)
+        return torch.cat([
+            rule(own) if part.intervene is None else part.intervene(rule, own, share)
+            for part, own, share in zip(parts, states, shares, strict=True)
+        ])  # fmt: skip
+
+    return Cells(values, mask, parts[0].steps, intervene)
 
 
 @dataclass(frozen=True)
@@ -169,7 +147,9 @@ class InputSpec:
         shape: Shape of one sample without the batch axis: ``(channels, height, width)`` of an
             image, ``(samples,)`` of a waveform, ``(frames, bands)`` of features,
             ``(channels, length)`` of a series, ``(columns,)`` of a table, ``(tokens,)``,
-            ``(tokens, width)`` of embeddings, ``(characters,)`` of a text: the longest there is.
+            ``(tokens, width)`` of embeddings, ``(characters,)`` of a text: the longest there is,
+            ``(numbers,)`` of noise, ``(channels, height, width)`` of a state, ``()`` of
+            a class that is wanted.
         lower: Smallest value a sample may hold, in natural units.
         upper: Largest value a sample may hold.
         rate: Samples (or frames) per second, where time has a unit.
@@ -252,7 +232,10 @@ class TaskSpec:
         classes: Names of the target classes, in order; of the labels, or of the tokens.
         counts: Labelled training samples of each class (for class weights), or with each label.
         target: What is wanted of a sample: one of the ``classes``, yes or no to each of several
-            ``labels``, or one of the ``tokens`` at each place.
+            ``labels``, one of the ``tokens`` at each place, a class of each of an automaton's
+            ``cells``, or an ``image``.
+        shape: Of an image that is wanted: (channels, height, width).
+        judge: URI of a classifier that tells how good such an image is, if there is one.
     """
 
     name: str
@@ -260,6 +243,8 @@ class TaskSpec:
     classes: tuple[str, ...]
     counts: tuple[int, ...] = field(default=())
     target: TargetKind = "classes"
+    shape: tuple[int, ...] = ()
+    judge: str = ""
 
     def json(self) -> dict[str, Any]:
         """JSON values."""
@@ -269,6 +254,7 @@ class TaskSpec:
             "input": self.input.json(),
             "classes": list(self.classes),
             "counts": list(self.counts),
+            **({"shape": list(self.shape), "judge": self.judge} if self.shape else {}),
         }
 
     @classmethod
@@ -280,6 +266,8 @@ class TaskSpec:
             classes=tuple(values["classes"]),
             counts=tuple(values["counts"]),
             target=values["kind"],
+            shape=tuple(values.get("shape", ())),
+            judge=values.get("judge", ""),
         )
 
 

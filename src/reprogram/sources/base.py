@@ -11,19 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon
 from reprogram.sources.control import noise, permute, permute_tables, rescale
 from reprogram.sources.ledger import Ledger
 from reprogram.sources.scores import log_scores
-from reprogram.types import (
-    InputSpec,
-    Lexicon,
-    OutputSpec,
-    Scores,
-    Tokens,
-    UserError,
-    rows,
-    select,
-)
+from reprogram.types import Batch, Cells, InputSpec, OutputSpec, Scores, UserError, rows, select
 
 CALL = 256  # rows in one forward: larger ones leave a processor's caches and are slower
 
@@ -59,7 +51,7 @@ class Source(nn.Module):
         super().__init__()
         self.lexicon = None  # no attribute of the class, which would hide a module of that name
 
-    def ask(self, x: Tensor | Tokens, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
+    def ask(self, x: Batch, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
         """Answers as they come: (rows of ``x`` as indices, outputs of those rows), each row once.
 
         A source that sends requests overrides this, so that an answer that has come is kept
@@ -82,9 +74,11 @@ class Source(nn.Module):
             ledger.answered(len(index))
             yield index, output
 
-    def keys(self, x: Tensor | Tokens) -> list[bytes]:
+    def keys(self, x: Batch) -> list[bytes]:
         """What tells one sample from another to this source: equal keys, equal answers."""
-        parts = [part for part in (x if isinstance(x, Tokens) else (x,)) if part is not None]
+        if isinstance(x, Cells):
+            raise UserError("an automaton under a program has no key: its answers cannot be kept")
+        parts = [part for part in ((x,) if isinstance(x, Tensor) else x) if part is not None]
         arrays = [part.detach().cpu().contiguous().flatten(1).numpy() if part.ndim > 1
                   else part.detach().cpu()[:, None].numpy() for part in parts]  # fmt: skip
         return [
@@ -113,7 +107,7 @@ class Source(nn.Module):
         raise UserError(f"source {self.uri or 'given'} has no exit {name!r}; it can only be left "
                         "at its end")  # fmt: skip
 
-    def features(self, x: Tensor | Tokens) -> Tensor | None:
+    def features(self, x: Batch) -> Tensor | None:
         """What the model computes just before its last layer (batch, width), where it shows it."""
         del x
         return None
@@ -122,7 +116,7 @@ class Source(nn.Module):
         """A hash of weights and specifications; of the specifications alone for an opaque model."""
         raise NotImplementedError
 
-    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> Source:
+    def randomised(self, seed: int, batch: Batch | None = None) -> Source:
         """The control: the same architecture knowing nothing."""
         del seed, batch
         raise UserError(f"source {self.uri or 'given'} is opaque: it has no random control")
@@ -203,7 +197,7 @@ class TorchSource(Source):
         self.requires_grad_(False)
         self.train(False)
 
-    def forward(self, x: Tensor | Tokens) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         """(batch, *input.shape) -> (batch, *output.shape)."""
         for stage in self.chain:
             x = stage(x)
@@ -211,7 +205,7 @@ class TorchSource(Source):
             return log_scores(x, self.scores, self.output.shape[0])
         return x  # pyright: ignore[reportReturnType]
 
-    def features(self, x: Tensor | Tokens) -> Tensor | None:
+    def features(self, x: Batch) -> Tensor | None:
         """(batch, width): the last stage's ``features``, if it has that method."""
         *first, last = self.chain
         if not self.shows_features:
@@ -272,7 +266,7 @@ class TorchSource(Source):
             digest.update(self.lexicon.fingerprint().encode())
         return digest.hexdigest()
 
-    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> TorchSource:
+    def randomised(self, seed: int, batch: Batch | None = None) -> TorchSource:
         """The same architecture with every weight tensor permuted in itself.
 
         Weights keep their distribution and lose what they learned. One pass over ``batch`` leaves

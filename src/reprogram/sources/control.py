@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.types import InputSpec, Lexicon, Tokens
+from reprogram.lexicon import Lexicon
+from reprogram.types import Batch, InputSpec, Tokens, mapped
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -41,7 +42,7 @@ def permute_tables(lexicon: Lexicon, generator: torch.Generator) -> None:
 
 
 def rescale(
-    network: nn.Module, original: nn.Module, batch: Tensor | Tokens, generator: torch.Generator
+    network: nn.Module, original: nn.Module, batch: Batch, generator: torch.Generator
 ) -> None:
     """Bring a permuted network to the original's scale, by what its layers allow.
 
@@ -56,11 +57,7 @@ def rescale(
         generator: Of what is drawn for :func:`match_layers`.
     """
     device = next(network.parameters(), torch.empty(0)).device
-    if isinstance(batch, Tokens):
-        position = None if batch.position is None else batch.position.to(device)
-        batch = Tokens(batch.values.to(device), batch.mask.to(device), position)
-    else:
-        batch = batch.to(device)
+    batch = mapped(batch, lambda part: part.to(device))
     modules = [*network.modules()]
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
         estimate_norms(network, batch)
@@ -78,7 +75,7 @@ def is_normalisation(module: nn.Module) -> bool:
     return any(re.search(r"Norm(\dd)?$", base.__name__) for base in type(module).__mro__)
 
 
-def estimate_norms(network: nn.Module, batch: Tensor | Tokens) -> None:
+def estimate_norms(network: nn.Module, batch: Batch) -> None:
     """Estimate the running statistics of every batch-norm anew, in one pass over ``batch``.
 
     Arguments:
@@ -99,7 +96,7 @@ def estimate_norms(network: nn.Module, batch: Tensor | Tokens) -> None:
 
 @torch.no_grad()
 def match_layers(
-    network: nn.Module, original: nn.Module, batch: Tensor | Tokens, generator: torch.Generator
+    network: nn.Module, original: nn.Module, batch: Batch, generator: torch.Generator
 ) -> None:
     """Give the outputs of linear layers and convolutions the original's means and deviations.
 
@@ -156,7 +153,7 @@ def match_layers(
     _run(network, batch, {layer: correct(name, orders[name]) for name, layer in layers.items()})
 
 
-def noise(spec: InputSpec, generator: torch.Generator) -> Tensor | Tokens:
+def noise(spec: InputSpec, generator: torch.Generator) -> Batch:
     """64 samples of a door's shape: uniform within finite bounds, else normal.
 
     Texts are whole and read at their last place: a score for each token at each of 512 places would

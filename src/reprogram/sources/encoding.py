@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reprogram.sources.adapter import Adapter, Pair
 from reprogram.sources.scores import log_scores
-from reprogram.types import Tokens, UserError
+from reprogram.types import Batch, Tokens, UserError
 
 SLACK = 1e-3  # probabilities are rounded by those who print them
 
@@ -24,7 +24,7 @@ class Unusable(Exception):
     """A reply that holds no answer where one was promised."""
 
 
-def encode(x: Tensor | Tokens, adapter: Adapter) -> list[Any]:
+def encode(x: Batch, adapter: Adapter) -> list[Any]:
     """Each sample as a JSON value.
 
     Arguments:
@@ -43,7 +43,7 @@ def encode(x: Tensor | Tokens, adapter: Adapter) -> list[Any]:
     """
     if adapter.vocabulary is not None:
         return _texts(x, adapter.vocabulary, adapter.join)
-    if isinstance(x, Tokens):
+    if not isinstance(x, Tensor):
         raise UserError(f"the source takes {adapter.input.kind} as {adapter.encode}; tokens go as "
                         "'encode' text")  # fmt: skip
     if tuple(x.shape[1:]) != adapter.input.shape:
@@ -85,8 +85,8 @@ def _wav(waveform: np.ndarray, adapter: Adapter) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _texts(x: Tensor | Tokens, vocabulary: tuple[str, ...], join: str) -> list[str]:
-    ids = x.values if isinstance(x, Tokens) else x
+def _texts(x: Batch, vocabulary: tuple[str, ...], join: str) -> list[str]:
+    ids = x if isinstance(x, Tensor) else x.values
     if ids.ndim != 2 or ids.is_floating_point():
         raise UserError(f"a source of text takes token ids (batch, length) of integers, not "
                         f"{ids.dtype} of shape {list(ids.shape)}")  # fmt: skip

@@ -17,7 +17,7 @@ from reprogram.sources.base import Source, specs
 from reprogram.sources.encoding import encode
 from reprogram.sources.exchange import Exchange
 from reprogram.sources.ledger import Ledger
-from reprogram.types import Tokens, UserError, rows
+from reprogram.types import Batch, UserError, rows
 
 if TYPE_CHECKING:
     import httpx
@@ -66,14 +66,14 @@ class HttpSource(Source):
         self.scores, self.price = adapter.level, adapter.price
         self._client: Any = None
 
-    def forward(self, x: Tensor | Tokens) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         """(batch, *input.shape) -> (batch, classes)."""
         output = torch.empty(rows(x), *self.output.shape)
         for index, answers in self.ask(x, Ledger()):
             output[index] = answers
-        return output.to(x.values.device if isinstance(x, Tokens) else x.device)
+        return output.to(x.device if isinstance(x, Tensor) else x.values.device)
 
-    def ask(self, x: Tensor | Tokens, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
+    def ask(self, x: Batch, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
         """Answers as they come; each attempt reserves its samples and is settled by its fate.
 
         A reply that can be read was answered; a refusal (429, 5xx, no connection) is free; a
@@ -106,7 +106,7 @@ class HttpSource(Source):
             weakref.finalize(self, client.close)
         return self._client
 
-    def keys(self, x: Tensor | Tokens) -> list[bytes]:
+    def keys(self, x: Batch) -> list[bytes]:
         """SHA-256 of each sample as it is sent: two that become the same PNG share an answer."""
         return [
             hashlib.sha256(json.dumps(sample).encode()).digest()

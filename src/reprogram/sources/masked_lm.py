@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon, Tokenizer
 from reprogram.sources.base import Stage, TorchSource
 from reprogram.sources.hf.language import Embed, at_positions, trimmed
 from reprogram.sources.sentence import text_specs
-from reprogram.types import InputSpec, Lexicon, OutputSpec, Tokenizer, Tokens, UserError
+from reprogram.types import InputSpec, OutputSpec, Tokens, UserError
 
 
 class Block(nn.Module):

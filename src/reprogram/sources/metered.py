@@ -12,7 +12,7 @@ from torch import Tensor
 from reprogram.sources.answers import Answers
 from reprogram.sources.base import Source
 from reprogram.sources.ledger import Ledger
-from reprogram.types import Tokens, rows, select
+from reprogram.types import Batch, rows, select
 
 
 class Metered(Source):
@@ -62,7 +62,7 @@ class Metered(Source):
             self.answers.close()
             self.answers = None
 
-    def forward(self, x: Tensor | Tokens) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         """(batch, *input.shape) -> (batch, *output.shape); a query for each sample not yet known.
 
         Raises:
@@ -73,7 +73,7 @@ class Metered(Source):
         with torch.no_grad():
             return self._answered(x)
 
-    def _counted(self, x: Tensor | Tokens, function: Callable[..., Any]) -> Any:
+    def _counted(self, x: Batch, function: Callable[..., Any]) -> Any:
         n = rows(x)
         self.ledger.reserve(n)
         try:
@@ -84,7 +84,7 @@ class Metered(Source):
         self.ledger.answered(n)
         return output
 
-    def _answered(self, x: Tensor | Tokens) -> Tensor:
+    def _answered(self, x: Batch) -> Tensor:
         n = rows(x)
         outputs: list[Tensor | None] = [None] * n
         places = [[i] for i in range(n)]  # of each sample to be asked: where its answer goes
@@ -112,12 +112,12 @@ class Metered(Source):
             finally:
                 if self.answers is not None:  # what was lost is spent, too
                     self.answers.save(self.ledger)
-        device = x.values.device if isinstance(x, Tokens) else x.device
+        device = x.device if isinstance(x, Tensor) else x.values.device
         if not n:
             return torch.zeros(0, *self.output.shape, device=device)
         return torch.stack([o.to(device) for o in outputs if o is not None])
 
-    def features(self, x: Tensor | Tokens) -> Tensor | None:
+    def features(self, x: Batch) -> Tensor | None:
         """The source's; what it computes for them is a query like any other."""
         return self._counted(x, self.source.features) if self.shows_features else None
 
@@ -134,7 +134,7 @@ class Metered(Source):
         given = (names, templates) if templates else (names,)
         return self._like(self.source.with_classes(*given))  # pyright: ignore
 
-    def keys(self, x: Tensor | Tokens) -> list[bytes]:
+    def keys(self, x: Batch) -> list[bytes]:
         """The source's, told apart from those of other sources and doors."""
         if self._prefix is None:
             self._prefix = self.source.fingerprint().encode()
@@ -144,7 +144,7 @@ class Metered(Source):
         """The source's."""
         return self.source.fingerprint()
 
-    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> Source:
+    def randomised(self, seed: int, batch: Batch | None = None) -> Source:
         """The source's random control, which costs nothing."""
         return self.source.randomised(seed, batch)
 

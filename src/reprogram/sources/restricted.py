@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from reprogram.lexicon import Lexicon
 from reprogram.sources.base import Source, specs
 from reprogram.sources.ledger import Ledger
 from reprogram.sources.scores import log_scores
-from reprogram.types import Lexicon, Scores, Tokens, UserError
+from reprogram.types import Batch, Scores, UserError, mapped
 
 TOLD = 5  # classes that TOP_K tells, where nothing else is said
 
@@ -89,17 +90,17 @@ class Restricted(Source):
         top = chances.topk(self.k or min(TOLD, classes), 1)
         return log_scores((top.indices, top.values), self.scores, classes)
 
-    def forward(self, x: Tensor | Tokens) -> Tensor:
+    def forward(self, x: Batch) -> Tensor:
         """(batch, *input.shape) -> (batch, classes)."""
-        x = x.map(Tensor.detach) if isinstance(x, Tokens) else x.detach()
+        x = mapped(x, Tensor.detach)
         return self.told(self.source(x).detach())
 
-    def ask(self, x: Tensor | Tokens, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
+    def ask(self, x: Batch, ledger: Ledger) -> Iterator[tuple[Tensor, Tensor]]:
         """The source's answers as they come, the rest of them withheld."""
         for rows, output in self.source.ask(x, ledger):
             yield rows, self.told(output.detach())
 
-    def keys(self, x: Tensor | Tokens) -> list[bytes]:
+    def keys(self, x: Batch) -> list[bytes]:
         """The source's."""
         return self.source.keys(x)
 
@@ -116,7 +117,7 @@ class Restricted(Source):
         told = f"{self.source.fingerprint()}{specs(self)}{self.access}"
         return hashlib.sha256(told.encode()).hexdigest()
 
-    def randomised(self, seed: int, batch: Tensor | Tokens | None = None) -> Restricted:
+    def randomised(self, seed: int, batch: Batch | None = None) -> Restricted:
         """The source's random control under the same access."""
         return self._like(self.source.randomised(seed, batch))
 

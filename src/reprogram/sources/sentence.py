@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon, Tokenizer
 from reprogram.sources.base import Stage, TorchSource
 from reprogram.sources.hf.language import Embed
-from reprogram.types import InputSpec, Lexicon, OutputSpec, Tokenizer, Tokens
+from reprogram.types import InputSpec, OutputSpec, Tokens
 
 
 def gathered(

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram import texts
+from reprogram.lexicon import Lexicon, Tokenizer
 from reprogram.transformations.base import Transformation, require_kinds
 from reprogram.transformations.image import check_choice
-from reprogram.types import Lexicon, SourceLike, TaskSpec, Tokenizer, Tokens, UserError
+from reprogram.types import SourceLike, TaskSpec, Tokens, UserError
 
 Start = Literal["mask", "normal"]
 WORDS = ("first", "second", "mask")

@@ -22,7 +22,7 @@ from reprogram.sources.base import TorchSource
 from reprogram.sources.hf import audio, dual, encoder, image, masked, text
 from reprogram.sources.hf.files import find_folder, first_line, read_json, read_settings
 from reprogram.sources.hf.tokens import read_tokenizer
-from reprogram.types import OutputSpec, Tokens, UserError, nearest
+from reprogram.types import Batch, OutputSpec, Tokens, UserError, nearest
 
 __all__ = ["load"]
 
@@ -224,7 +224,7 @@ def _options(base: str, kind: ModuleType, query: str) -> dict[str, float | int]:
 def _try(source: TorchSource) -> None:
     """One sample through every link, so that a model of another habit fails here and not later."""
     spec = source.input
-    x: torch.Tensor | Tokens = torch.zeros(1, *spec.shape)
+    x: Batch = torch.zeros(1, *spec.shape)
     if spec.kind == "tokens":
         length = min(spec.shape[0], 8)
         x = Tokens(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length))

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon
 from reprogram.sources.hf.tokens import FileTokenizer
-from reprogram.types import InputSpec, Lexicon, Tokens, UserError
+from reprogram.types import InputSpec, Tokens, UserError
 
 OPTIONS: dict[str, type] = {"length": int}
 LONGEST = 512  # tokens, unless asked for more

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reprogram.lexicon import Tokenizer
 from reprogram.texts import PAIR
 from reprogram.transformations.tokens.base import Reader
-from reprogram.types import SourceLike, TaskSpec, Tokenizer, UserError
+from reprogram.types import SourceLike, TaskSpec, UserError
 
 
 class SourceTokens(Reader):

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reprogram.lexicon import Lexicon
 from reprogram.transformations.base import Transformation, require_kinds
 from reprogram.transformations.image import check_choice
-from reprogram.types import InputSpec, Lexicon, SourceLike, TaskSpec, Tokens, UserError
+from reprogram.types import InputSpec, SourceLike, TaskSpec, Tokens, UserError
 
 Start = Literal["normal", "copies"]
 

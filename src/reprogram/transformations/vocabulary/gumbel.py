@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor, nn
 
+from reprogram.lexicon import Lexicon
 from reprogram.transformations.base import Transformation, require_kinds
 from reprogram.transformations.vocabulary.base import Vocabulary, bracketed, gather, trimmed
 from reprogram.transformations.vocabulary.combinations import check_count
-from reprogram.types import Lexicon, SourceLike, TaskSpec, Tokens, UserError
+from reprogram.types import SourceLike, TaskSpec, Tokens, UserError
 
 SPECIAL = ("pad", "mask", "start", "end", "unknown")
 START = 0.01  # deviation of the scores at the start
