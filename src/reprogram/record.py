@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reprogram.sources import Source, bare
 from reprogram.sources.control import noise
-from reprogram.types import UserError, select
+from reprogram.types import UserError, mapped, select
 
 FORMAT = 1
 TENSORS, RECORD, CHECKPOINT = "program.safetensors", "program.json", "checkpoint"
