@@ -11,8 +11,8 @@ from test_recipes import WORLDS
 from tiny import black_box, image_source, image_task, series_task, speech_source
 
 import reprogram
+from reprogram.draws import forked_rng
 from reprogram.mappings import Linear, ManyToOne
-from reprogram.model import forked_rng
 from reprogram.optim import CMAES, SPSA, Backprop
 from reprogram.program import Program
 from reprogram.recipes import RECIPES

@@ -15,12 +15,13 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
-PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts"}
+PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts", "draws"}
 TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
 RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
     "types": set[str](),
     "lexicon": set[str](),
+    "draws": set[str](),
     "texts": set[str](),
     "files": {"types"},
     "tasks": {"types", "files", "texts"},
@@ -32,8 +33,8 @@ ALLOWED = {
     "optim": {"types"},
     "criteria": {"types"},
     "parts": {"types", "transformations", "mappings", "optim", "sources"},
-    "model": MODEL,
-    "record": {"types", "sources"},
+    "model": {*MODEL, "draws"},
+    "record": {"types", "sources", "draws"},
     "program": PROGRAM,
     "checkpoint": {"types", "files", "record"},
     "evaluation": {*PROGRAM, "program", "tasks"},

@@ -6,8 +6,9 @@ from tiny import BANDS, FRAMES, Counted, black_box, series_task, speech_source
 from torch import Tensor, nn
 
 from reprogram.criteria import CrossEntropy
+from reprogram.draws import forked_rng
 from reprogram.mappings import Fixed, Linear, ManyToOne, Mapping
-from reprogram.model import BatchObjective, Reprogrammed, forked_rng
+from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.optim import flatten
 from reprogram.transformations import Compose, PadSeries, SeriesToFeatures, Transformation
 from reprogram.types import UserError

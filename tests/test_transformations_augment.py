@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from reprogram.model import forked_rng
+from reprogram.draws import forked_rng
 from reprogram.transformations import Crop, Flip
 
 

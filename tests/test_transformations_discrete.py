@@ -11,8 +11,8 @@ from tiny import SIDE, black_box, image_source, image_task
 from typechecker import unchecked
 
 import reprogram
+from reprogram.draws import forked_rng
 from reprogram.mappings import Linear
-from reprogram.model import forked_rng
 from reprogram.optim import Backprop, ScoreFunction
 from reprogram.train import Training
 from reprogram.transformations import Compose, DiscreteOverlay, Resize

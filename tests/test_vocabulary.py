@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from typechecker import unchecked
 
 from reprogram import parts
-from reprogram.model import forked_rng
+from reprogram.draws import forked_rng
 from reprogram.sources import CallableSource, TorchSource
 from reprogram.transformations import (
     Characters,

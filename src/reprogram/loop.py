@@ -292,6 +292,12 @@ class Loop:
              training.queries, training.validations],
         )  # fmt: skip
 
+    def _observed(self) -> dict[str, Tensor]:
+        """What was gathered on the way, which only a checkpoint holds."""
+        told = {f"mapping.{n}": b for n, b in self.training.mapping.named_buffers()}
+        memory = self.training.transformation.memory()
+        return told | {f"transformation.{n}": b for n, b in memory.items()}
+
     def save(self, folder: Path) -> None:
         """Write the checkpoint, whole or not at all."""
         state = {
@@ -307,7 +313,7 @@ class Loop:
             "measured": self.measured,
             "history": self.history,
             "tensors": {n: t.detach().cpu() for n, t in self.program.tensors().items()},
-            "observed": {n: b.cpu() for n, b in self.training.mapping.named_buffers()},
+            "observed": {n: b.cpu() for n, b in self._observed().items()},
             "criterion": self.training.criterion.state_dict(),
             "optimizer": self.training.optimizer.state_dict(),
         }
@@ -329,7 +335,7 @@ class Loop:
         self.best, self.kept, self.history = state["best"], state["kept"], state["history"]
         self.measured = state["measured"]
         self.program.restore(state["tensors"], str(folder / CHECKPOINT))
-        for name, buffer in training.mapping.named_buffers():
+        for name, buffer in self._observed().items():
             buffer.copy_(state["observed"][name])
         training.criterion.load_state_dict(state["criterion"])
         training.optimizer.load_state_dict(state["optimizer"])

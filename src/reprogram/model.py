@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from reprogram.criteria import Criterion
+from reprogram.draws import forked_rng
 from reprogram.mappings import Mapping
 from reprogram.optim import unflatten
 from reprogram.sources import Source
 from reprogram.transformations import Transformation
-from reprogram.types import Tokens, joined
+from reprogram.types import Batch, Tokens, joined
 
 
 class Reprogrammed(nn.Module):
@@ -53,7 +53,8 @@ class BatchObjective:
 
     Every evaluation of a step draws the same random numbers, so losses differ by the parameters
     alone; see :class:`~reprogram.optim.Objective` for the ways of calling it. The mapping observes
-    the outputs that the losses come from, each of P evaluations with 1/P of its sample's weight.
+    the outputs that the losses come from, each of P evaluations with 1/P of its sample's weight; so
+    does the criterion what became of them, and the transformation what came of the first.
 
     Arguments:
         model: Bound.
@@ -92,8 +93,17 @@ class BatchObjective:
             inputs = [
                 self._transform(row, first=observe and i == 0) for i, row in enumerate(parameters)
             ]
-            output = self.model.source(joined(inputs))
+            output = self._asked(inputs)
         return self._losses(output, len(parameters), observe)
+
+    def _asked(self, inputs: Sequence[Batch]) -> Tensor:
+        """The source's outputs; a source that draws draws the same for each evaluation."""
+        whole = inputs if self.model.source.random else [joined(inputs)]
+        outputs = []
+        for x in whole:
+            with forked_rng(self.seed, self.step):
+                outputs.append(self.model.source(x))
+        return torch.cat(outputs)
 
     def sample(self, n: int) -> tuple[Tensor, Tensor]:
         """Losses (n, batch) of n draws of a discrete program, and their log-probabilities.
@@ -113,9 +123,12 @@ class BatchObjective:
     def _losses(self, output: Tensor, p: int, observe: bool) -> Tensor:
         """(P batch, *output) -> (P, batch)."""
         target, weight = torch.cat([self.target] * p), torch.cat([self.weight] * p)
+        prediction = self.model.mapping(output)
         if observe:
+            self.model.transformation.observe(self.prepared, output[: len(self.target)].detach())
             self.model.mapping.observe(output.detach(), target, weight / p)
-        return self.criterion(self.model.mapping(output), target, weight).reshape(p, -1)
+            self.criterion.observe(prediction.detach(), target, weight / p)
+        return self.criterion(prediction, target, weight).reshape(p, -1)
 
     def _transform(self, row: Tensor, *, first: bool) -> Tensor:
         """The batch under other parameters; running statistics move once a step, by the first."""
@@ -137,26 +150,3 @@ def _one_batch(draws: Tensor | Tokens) -> Tensor | Tokens:
     if isinstance(draws, Tokens):
         return draws.map(lambda part: part.detach().flatten(0, 1))
     return draws.detach().flatten(0, 1)
-
-
-@contextlib.contextmanager
-def forked_rng(seed: int, step: int) -> Iterator[None]:
-    """Torch's generators seeded by (seed, step) inside, as they were outside.
-
-    Example:
-        >>> with forked_rng(0, 1):
-        ...     a = torch.rand(3)
-        >>> with forked_rng(0, 1):
-        ...     b = torch.rand(3)
-        >>> torch.equal(a, b)
-        True
-    """
-    number = hash((seed, step)) % 2**63
-    with torch.random.fork_rng():
-        # torch.manual_seed writes down the stack for each kind of device that is not there
-        torch.default_generator.manual_seed(number)
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(number)
-        if torch.backends.mps.is_available():
-            torch.mps.manual_seed(number)
-        yield

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from reprogram.draws import forked_rng
 from reprogram.sources import Source, bare
 from reprogram.sources.control import noise
 from reprogram.types import UserError, mapped, select
@@ -63,7 +64,7 @@ def probe(source: Source) -> Tensor:
         if np.isfinite(spec.lower) and np.isfinite(spec.upper):
             x = x * (spec.upper - spec.lower) + spec.lower
     device = next((p.device for p in source.parameters()), torch.device("cpu"))
-    with torch.no_grad():
+    with torch.no_grad(), forked_rng(0, 0):
         x = mapped(x, lambda part: part.to(device))
         return source(x).float().cpu().flatten(1)
 

@@ -102,7 +102,7 @@ def select(x: Batch, index: Tensor) -> Batch:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Batches of one kind, tensors, tokens or cells, one behind the other.
+    """Batches of one kind, tensors or tokens, one behind the other.
 
     Example:
         >>> part = Tokens(torch.zeros(4, 9), torch.ones(4, 9))
@@ -112,30 +112,12 @@ def joined(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], Tensor):
         return torch.cat(list(parts))
     if isinstance(parts[0], Cells):
-        return _together(parts)
+        raise UserError("automata under different programs run one by one, not as one batch")
     position = None
     if parts[0].position is not None:
         position = torch.cat([part.position for part in parts])
     values, mask = (torch.cat([part[i] for part in parts]) for i in (0, 1))
     return Tokens(values, mask, position)
-
-
-def _together(parts: Sequence[Cells]) -> Cells:
-    """Automata side by side, each under the intervention of its own part."""
-    sizes = [len(part.values) for part in parts]
-    values = torch.cat([part.values for part in parts])
-    masks = [part.mask for part in parts if part.mask is not None]
-    mask = torch.cat(masks) if masks else None
-
-    def intervene(rule: Rule, state: Tensor, mask: Tensor | None) -> Tensor:
-        states = state.split(sizes)
-        shares = [None] * len(sizes) if mask is None else mask.split(sizes)
-        return torch.cat([
-            rule(own) if part.intervene is None else part.intervene(rule, own, share)
-            for part, own, share in zip(parts, states, shares, strict=True)
-        ])  # fmt: skip
-
-    return Cells(values, mask, parts[0].steps, intervene)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Source(nn.Module):
         lexicon: What it knows of its tokens, if it reads text and its weights can be seen.
         price: Of a thousand queries, where it is known.
         shows_features: Whether :meth:`features` has any.
+        random: Whether it draws, from torch's generators: an automaton whose cells fire by chance.
         open: Whether its weights can be seen: they are hashed, and permuted for a random control.
     """
 
@@ -44,6 +45,7 @@ class Source(nn.Module):
     lexicon: Lexicon | None
     vocabulary: bool = False
     shows_features: bool = False
+    random: bool = False
     open: bool = False
     price: float = 0.0
 
@@ -194,6 +196,7 @@ class TorchSource(Source):
         self.input, self.output, self.scores, self.uri = stages[0].input, output, scores, uri
         self.lexicon = lexicon
         self.shows_features = hasattr(self.chain[-1], "features")
+        self.random = any(getattr(module, "random", False) for module in self.chain)
         self.requires_grad_(False)
         self.train(False)
 

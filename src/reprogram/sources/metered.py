@@ -38,7 +38,7 @@ class Metered(Source):
         self.source, self.ledger = source, ledger or Ledger()
         self.gradient, self.scores, self.open = source.gradient, source.scores, source.open
         self.input, self.output, self.uri = source.input, source.output, source.uri
-        self.lexicon = source.lexicon
+        self.lexicon, self.random = source.lexicon, source.random
         self.vocabulary, self.shows_features = source.vocabulary, source.shows_features
         self.answers: Answers | None = None
         self._prefix: bytes | None = None

@@ -55,7 +55,7 @@ class Restricted(Source):
                             f"give 1 to {classes}")  # fmt: skip
         self.source, self.scores, self.k = source, scores, k
         self.input, self.output, self.open = source.input, source.output, source.open
-        self.vocabulary = source.vocabulary
+        self.vocabulary, self.random = source.vocabulary, source.random
         if source.lexicon is not None:  # how it reads is no secret, what it holds is
             size = len(source.lexicon.embeddings)
             self.lexicon = Lexicon(source.lexicon.tokenizer, torch.zeros(size, 0))

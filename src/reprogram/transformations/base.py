@@ -21,7 +21,8 @@ class Transformation(nn.Module):
     parameter of the program takes part in into :meth:`prepare`.
 
     Parameters and persistent buffers are the program and are saved; a table that :meth:`bind` makes
-    anew belongs into a buffer with ``persistent=False``.
+    anew belongs into a buffer with ``persistent=False``. What :meth:`observe` gathers does, too, and
+    :meth:`memory` names it: only a checkpoint holds it.
 
     Attributes:
         random: Whether :meth:`forward` draws anew at each step of training: such a part is never
@@ -59,6 +60,14 @@ class Transformation(nn.Module):
         del prepared, n
         raise UserError(f"{type(self).__name__} is not discrete: it has nothing to draw; "
                         "use SPSA, RandomDirections, NES or CMAES")  # fmt: skip
+
+    def observe(self, prepared: Any, output: Tensor) -> None:
+        """Told what the source made of a training batch, once a step: a pool of states keeps it."""
+        del prepared, output
+
+    def memory(self) -> dict[str, Tensor]:
+        """Buffers that :meth:`observe` fills, by name."""
+        return {}
 
     def advance(self, step: int, steps: int) -> None:
         """Called after each step: annealing, projection."""
@@ -125,7 +134,8 @@ class Compose(Transformation):
 
     def forward(self, prepared: Tensor) -> Tensor | Tokens:
         """(batch, *prepared) -> (batch, *source.input.shape)."""
-        return self.parts[-1](self._before_last(prepared))
+        self._met = self._before_last(prepared)
+        return self.parts[-1](self._met)
 
     def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """The last part's draws, of what the parts before it make."""
@@ -152,6 +162,15 @@ class Compose(Transformation):
         same = Compose([part.folded() for part in self.parts])
         same._once = self._once
         return same.train(self.training)
+
+    def observe(self, prepared: Any, output: Tensor) -> None:
+        """Tell the last part, whose input the source was given."""
+        del prepared
+        self.parts[-1].observe(self._met, output)
+
+    def memory(self) -> dict[str, Tensor]:
+        """The last part's."""
+        return self.parts[-1].memory()
 
     def picture(self) -> Tensor | None:
         """The last part's."""
