@@ -12,6 +12,7 @@ from reprogram.transformations.discrete import DiscreteOverlay
 from reprogram.transformations.frame import Frame, ScaledFrame
 from reprogram.transformations.image import Channels, Resize
 from reprogram.transformations.mask import SampleMask
+from reprogram.transformations.noise import ClassNoise, SharedNoise
 from reprogram.transformations.overlay import Overlay
 from reprogram.transformations.patches import Patches
 from reprogram.transformations.prompts import Prompts
@@ -31,6 +32,7 @@ __all__ = [
     "BasisOverlay",
     "Channels",
     "Characters",
+    "ClassNoise",
     "Compose",
     "Coordinator",
     "Crop",
@@ -54,6 +56,7 @@ __all__ = [
     "ScaledFrame",
     "SelfiesTokens",
     "SeriesToFeatures",
+    "SharedNoise",
     "SmilesTokens",
     "SourceTokens",
     "SparseRows",
