@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from reprogram.criteria.adversarial import Adversarial
 from reprogram.criteria.base import Criterion
 from reprogram.criteria.classes import ClassWeights, CrossEntropy, Focal
 
-__all__ = ["ClassWeights", "Criterion", "CrossEntropy", "Focal"]
+__all__ = ["Adversarial", "ClassWeights", "Criterion", "CrossEntropy", "Focal"]

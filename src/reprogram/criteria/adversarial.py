@@ -1,0 +1,186 @@
+"""A loss of images that is learned: what a discriminator takes for real."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reprogram.criteria.base import Criterion
+from reprogram.criteria.discriminators import SeparateHeads, SharedHeads
+from reprogram.types import SourceLike, TaskSpec, UserError
+
+Heads = Literal["shared", "separate"]
+HEADS: dict[str, type[nn.Module]] = {"shared": SharedHeads, "separate": SeparateHeads}
+Images = tuple[Tensor, Tensor]  # (batch, channels, height, width) and their classes (batch,)
+
+
+class Adversarial(Criterion):
+    """``-D_y(image)``: how little a discriminator takes an image for a real one of its class.
+
+    The discriminator is trained beside the program on the same batches, by the hinge loss
+    ``R + F = E relu(1 - D_y(real)) + E relu(1 + D_y(fake))``. It learns from the images that the
+    program has just made, in ``steps`` updates, each on its share of the batch: five of a batch of
+    320 are the papers' five updates on 64 and one of the program on 320. Its learning rate falls
+    along a line to zero. It is no part of the program, and a checkpoint keeps it.
+
+    With ``unlabelled`` a generated image counts as an image without a label, of which a share pi is
+    as good as real: after ``warm`` steps of the plain loss it is
+    ``(1 + pi) R + relu(F - pi E relu(1 + D_y(real)))``, and pi rises along a line from one divided
+    by the number of classes to 1.
+
+    Valid for tasks that want images; the class of each is the largest in its row of ``weight``
+    (batch, classes), and a row of zeros has no label and the loss 0.
+
+    References:
+        | Improved Input Reprogramming for GAN Conditioning (Dinh, Seo, Du, Shang, Lee, 2022),
+          section 4.2: one discriminator with a head for each class, ``unlabelled=True``.
+          https://arxiv.org/abs/2201.02692
+        | Reprogramming GANs via Input Noise Design (Lee, Seo, Varshney, 2020, ECML PKDD):
+          ``heads="separate"``
+
+    Arguments:
+        heads: One discriminator with a head for each class (``"shared"``), or a discriminator for
+            each (``"separate"``).
+        unlabelled: Whether generated images count as unlabelled ones.
+        warm: Steps of the plain loss before they do, >= 0.
+        steps: Updates of the discriminator for each of the program's, >= 1.
+        learning_rate: Of its Adam, > 0.
+        betas: Of its Adam, each in [0, 1).
+        width: Channels of the discriminator, >= 1.
+        seed: Of its first weights.
+
+    Raises:
+        UserError: if an argument is out of its range.
+
+    Example:
+        >>> from reprogram.sources import CallableSource
+        >>> from reprogram.types import InputSpec, OutputSpec
+        >>> source = CallableSource(
+        ...     len, InputSpec("noise", (6,)), OutputSpec("image", (1, 8, 8)))
+        >>> criterion = Adversarial(width=4)
+        >>> criterion.bind(source, TaskSpec(
+        ...     "toy", InputSpec("class", ()), ("a", "b"), target="image", shape=(1, 8, 8)))
+        >>> fake, real = torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8)
+        >>> weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+        >>> loss = criterion(fake, real, weight)
+        >>> loss.shape, bool(loss[2] == 0)
+        (torch.Size([3]), True)
+    """
+
+    def __init__(
+        self,
+        *,
+        heads: Heads = "shared",
+        unlabelled: bool = False,
+        warm: int = 30,
+        steps: int = 5,
+        learning_rate: float = 2e-4,
+        betas: tuple[float, float] = (0.0, 0.9),
+        width: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if heads not in HEADS:
+            raise UserError(f"argument 'heads' is {heads!r}; give {' or '.join(map(repr, HEADS))}")
+        for name, value, least in (("warm", warm, 0), ("steps", steps, 1), ("width", width, 1)):
+            if value < least:
+                raise UserError(f"argument {name!r} is {value}; give {least} or more")
+        if not 0 < learning_rate < float("inf"):
+            raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"argument 'betas' is {betas}; give two numbers in [0, 1)")
+        self.heads, self.unlabelled, self.warm, self.steps = heads, unlabelled, warm, steps
+        self.learning_rate, self.betas, self.width = learning_rate, betas, width
+        self.seed = seed
+
+    def bind(self, source: SourceLike, task: TaskSpec) -> None:
+        """Create the discriminator under the seed.
+
+        Raises:
+            UserError: if the task wants no images of classes.
+        """
+        del source
+        if task.target != "image" or not task.classes:
+            raise UserError(f"{type(self).__name__} reads images of classes; {task.name} asks for "
+                            f"{task.target} of {len(task.classes)} classes")  # fmt: skip
+        self.classes = len(task.classes)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.discriminator = HEADS[self.heads](task.shape, self.classes, width=self.width)
+        self.discriminator.requires_grad_(False).eval()
+        self.optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), lr=self.learning_rate, betas=self.betas
+        )
+        self.kept: tuple[Images, Images] | None = None  # fakes and reals of a step
+
+    def train(self, mode: bool = True) -> Adversarial:
+        """The discriminator itself is in training within its own updates only."""
+        del mode
+        return super().train(False)
+
+    def forward(
+        self,
+        prediction: Float[Tensor, "batch channels height width"],
+        target: Float[Tensor, "batch channels height width"],
+        weight: Float[Tensor, "batch classes"],
+    ) -> Float[Tensor, " batch"]:
+        """One loss a sample, times its weight."""
+        del target
+        return -self.discriminator(prediction, weight.argmax(1)) * weight.sum(1)
+
+    def observe(self, prediction: Tensor, target: Tensor, weight: Tensor) -> None:
+        """Keep the labelled images of a step, for :meth:`advance`."""
+        told = weight.sum(1) > 0
+        y, fakes, reals = weight.argmax(1)[told], prediction.detach()[told], target[told]
+        self.kept = ((fakes, y), (reals.to(fakes.dtype), y)) if len(y) else None
+
+    def advance(self, step: int, steps: int) -> None:
+        """The discriminator's updates on what was observed."""
+        if self.kept is None:
+            return
+        (fakes, y), (reals, _) = self.kept
+        self.kept = None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * (1 - step / steps)
+        pi = self.share(step, steps)
+        self.discriminator.requires_grad_(True).train()
+        for fake, real, own in zip(
+            *(part.chunk(self.steps) for part in (fakes, reals, y)), strict=True
+        ):
+            self.optimizer.zero_grad(set_to_none=True)
+            self.hinge((fake, own), (real, own), pi).backward()
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.discriminator.requires_grad_(False).eval()
+
+    def share(self, step: int, steps: int) -> float:
+        """pi: which share of the generated images is as good as real."""
+        if not self.unlabelled or step < self.warm:
+            return 0.0
+        n, t, last = self.classes, step - self.warm, max(steps - self.warm - 1, 1)
+        return min(max(1 / n + t * (1 - 1 / n) / last, 0.0), 1.0)
+
+    def hinge(self, fakes: Images, reals: Images, pi: float = 0.0) -> Tensor:
+        """The discriminator's loss, a scalar; plain for pi = 0.
+
+        Arguments:
+            fakes: Generated images and their wanted classes.
+            reals: Real ones and theirs.
+            pi: Share of the generated images that is as good as real, in [0, 1].
+        """
+        images, y = (torch.cat(pair) for pair in zip(fakes, reals, strict=True))
+        scores = self.discriminator(images, y)
+        fake, real = scores.split([len(fakes[0]), len(reals[0])])
+        r, rg, f = (1 - real).relu().mean(), (1 + real).relu().mean(), (1 + fake).relu().mean()
+        return (1 + pi) * r + (f - pi * rg).relu()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The discriminator's optimiser, for a checkpoint."""
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`get_extra_state`, after :meth:`bind`."""
+        self.optimizer.load_state_dict(state)
