@@ -130,7 +130,7 @@ class BatchObjective:
             self.criterion.observe(prediction.detach(), target, weight / p)
         return self.criterion(prediction, target, weight).reshape(p, -1)
 
-    def _transform(self, row: Tensor, *, first: bool) -> Tensor:
+    def _transform(self, row: Tensor, *, first: bool) -> Batch:
         """The batch under other parameters; running statistics move once a step, by the first."""
         transformation = self.model.transformation
         named = [(n, v) for n, v in transformation.named_parameters() if v.requires_grad]
