@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
 from reprogram.files import find_file
 from reprogram.sources.attention_rnn import AttentionRNN, attention_rnn_source
+from reprogram.sources.automata.zoo import AUTOMATA
 from reprogram.sources.base import Source
+from reprogram.sources.generator import DigitsGenerator, MLPGenerator, generator_source
 from reprogram.sources.hf.wheel import minilm
 from reprogram.sources.images import image_source
 from reprogram.sources.lenet import LeNet
 from reprogram.sources.masked_lm import MaskedNetwork, masked_source
 from reprogram.sources.mobilenet import mobilenet_source
+from reprogram.sources.options import counts
 from reprogram.sources.residual import ResidualNetwork
 from reprogram.sources.sentence import CNNEncoder, LSTMEncoder, SentenceNetwork, sentence_source
 from reprogram.sources.tflite import read_tflite
-from reprogram.sources.weights import convert_attention_rnn, fill, read_keras, read_torch
+from reprogram.sources.weights import convert_attention_rnn, fill, read_keras, read_torch, shipped
 from reprogram.sources.words import WordPieces
 from reprogram.types import nearest
 
@@ -127,13 +126,21 @@ PUBLIC_LENET = Published(
     "8f6d655a87edec3d48defbd24515cc99825e07eccd07a2bea3bdec8655e89a29",
 )
 """Of the tutorials of pyribs, MIT."""
+PUBLIC_MLP_GAN = Published(
+    "csinva/gan-vae-pretrained-pytorch/9b6401e122fa186a3a57f97c5df57e3603121fba",
+    "mnist_gan_mlp/weights/G--300.ckpt",
+    "weights_mnist",
+    "3163c6503c144d35fe44bb0247bbc61cd8e49c50ea3d84c1b7c080dc18fbf84c",
+)
+"""Without a stated licence: downloaded, never shipped."""
 
 
 def load(name: str) -> Source:
     """The source ``zoo:NAME``, frozen.
 
     Arguments:
-        name: One of :data:`SOURCES`.
+        name: One of :data:`SOURCES`, then its options behind ``?`` if it has any: ``steps`` of an
+            automaton.
 
     Raises:
         UserError: if the name is unknown, or a download is needed and impossible.
@@ -143,15 +150,17 @@ def load(name: str) -> Source:
         >>> source.input.shape, source.door("log-mel").input.shape
         ((16000,), (125, 80))
     """
-    if name not in SOURCES:
-        raise nearest("zoo source", name, SOURCES)
-    loader, _ = SOURCES[name]
+    base, _, query = name.partition("?")
+    if base not in SOURCES:
+        raise nearest("zoo source", base, SOURCES)
+    loader, _ = SOURCES[base]
+    options = counts(f"zoo:{base}", query, loader)
     with torch.random.fork_rng(devices=[]):  # initial values drawn and overwritten: leave no trace
-        return loader()
+        return loader(**options)
 
 
 def _speech_commands() -> Source:
-    settings, state = _embedded("speech-commands")
+    settings, state = shipped("speech-commands")
     names = settings["classes"]
     network = fill(AttentionRNN(classes=len(names)), state)
     return attention_rnn_source(network, names, uri="zoo:speech-commands")
@@ -163,7 +172,7 @@ def _public_speech_commands() -> Source:
 
 
 def _images() -> Source:
-    settings, state = _embedded("images")
+    settings, state = shipped("images")
     names = settings["classes"]
     network = fill(ResidualNetwork(depth=settings["depth"], classes=len(names)), state)
     return image_source(
@@ -173,7 +182,7 @@ def _images() -> Source:
 
 
 def _sentences(name: str, kind: type[LSTMEncoder | CNNEncoder]) -> Source:
-    settings, state = _embedded(name)
+    settings, state = shipped(name)
     names, width = settings["classes"], settings["width"]
     tokenizer = WordPieces(settings["tokens"])
     network = SentenceNetwork(
@@ -186,7 +195,7 @@ def _sentences(name: str, kind: type[LSTMEncoder | CNNEncoder]) -> Source:
 
 
 def _masked() -> Source:
-    settings, state = _embedded("text-mlm")
+    settings, state = shipped("text-mlm")
     tokenizer = WordPieces(settings["tokens"])
     shape = {key: settings[key] for key in ("width", "length", "layers", "heads")}
     network = fill(MaskedNetwork(vocabulary=tokenizer.size, **shape), state)
@@ -215,16 +224,31 @@ def _lenet() -> Source:
     )  # fmt: skip
 
 
-def _embedded(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Settings and weights of a model that ships with the library, in full precision."""
-    folder = files("reprogram") / "zoo"
-    settings = json.loads((folder / f"{name}.json").read_text())
-    with as_file(folder / f"{name}.safetensors") as path:
-        state = load_file(path)
-    return settings, {key: value.float() for key, value in state.items()}
+def _digits() -> Source:
+    settings, state = shipped("digits")
+    names = settings["classes"]
+    return image_source(
+        fill(LeNet(classes=len(names)), state), names, shape=(1, 28, 28), mean=settings["mean"],
+        std=settings["std"], uri="zoo:digits",
+    )  # fmt: skip
 
 
-SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
+def _digits_gan() -> Source:
+    settings, state = shipped("digits-gan")
+    shape = {key: settings[key] for key in ("noise", "hidden", "width")}
+    network = fill(DigitsGenerator(**shape), state)
+    return generator_source(
+        network, noise=shape["noise"], image=(1, 28, 28), lower=0, uri="zoo:digits-gan"
+    )
+
+
+def _mlp_gan() -> Source:
+    network = fill(MLPGenerator(), read_torch(PUBLIC_MLP_GAN.find()))
+    return generator_source(network, noise=64, image=(1, 28, 28), uri="zoo:mnist-mlp-gan")
+
+
+SOURCES: dict[str, tuple[Callable[..., Source], str]] = {
+    **AUTOMATA,
     "cifar10-resnet20": (
         partial(_resnet, 20),
         "32 x 32 colour images, 10 classes: ResNet-20 (download, 1.1 MB)",
@@ -237,6 +261,8 @@ SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
         partial(_resnet, 56),
         "32 x 32 colour images, 10 classes: ResNet-56 (download, 3.5 MB)",
     ),
+    "digits": (_digits, "28 x 28 grey digits, 10 classes: LeNet (embedded)"),
+    "digits-gan": (_digits_gan, "64 numbers of noise to 28 x 28 digits: convolutions (embedded)"),
     "imagenet-mobilenet-v1-0.25-128": (
         partial(_mobilenet, "v1-0.25-128"),
         "128 x 128 photographs, 1001 classes: MobileNet, quarter width (download, 0.5 MB)",
@@ -265,6 +291,7 @@ SOURCES: dict[str, tuple[Callable[[], Source], str]] = {
         _lenet,
         "28 x 28 grey digits, 10 classes: LeNet (download, 0.2 MB)",
     ),
+    "mnist-mlp-gan": (_mlp_gan, "64 numbers of noise to 28 x 28 digits: MLP (download, 1.1 MB)"),
     "speech-commands": (
         _speech_commands,
         "16 kHz speech, 12 classes: attention RNN (embedded)",
