@@ -6,11 +6,13 @@ announce under the entry point group ``reprogram.mappings``, and nothing else.
 
 from reprogram.mappings.base import Mapping
 from reprogram.mappings.bayesian import Bayesian
+from reprogram.mappings.cells import CellScores
 from reprogram.mappings.discriminant import Discriminant
 from reprogram.mappings.fixed import Fixed, ManyToOne
 from reprogram.mappings.frequency import Frequency, Iterative
 from reprogram.mappings.linear import Linear
 from reprogram.mappings.logistic import Logistic
+from reprogram.mappings.pixels import Pixels
 from reprogram.mappings.ranked import Ranked
 from reprogram.mappings.semantic import Semantic
 from reprogram.mappings.tokens import TokenLinear
@@ -18,6 +20,7 @@ from reprogram.mappings.verbalizer import Verbalizer
 
 __all__ = [
     "Bayesian",
+    "CellScores",
     "Discriminant",
     "Fixed",
     "Frequency",
@@ -26,6 +29,7 @@ __all__ = [
     "Logistic",
     "ManyToOne",
     "Mapping",
+    "Pixels",
     "Ranked",
     "Semantic",
     "TokenLinear",

@@ -19,6 +19,7 @@ from reprogram.optim.cmaes import CMAES
 from reprogram.optim.directions import NES, SPSA, RandomDirections
 from reprogram.optim.estimators import Backprop
 from reprogram.optim.score import ScoreFunction
+from reprogram.optim.unit import normalised
 from reprogram.types import UserError
 
 __all__ = [
@@ -35,8 +36,11 @@ __all__ = [
     "cosine",
     "decay",
     "default",
+    "drops",
     "flatten",
+    "linear",
     "milestones",
+    "normalised",
     "slanted",
     "unflatten",
 ]
@@ -45,6 +49,20 @@ __all__ = [
 def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """A scheduler from full learning rate to zero along a half cosine over the whole run."""
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def linear(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A scheduler from full learning rate to zero along a line over the whole run.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = linear(optimizer, 4)
+        >>> optimizer.step()
+        >>> schedule.step()
+        >>> optimizer.param_groups[0]["lr"]
+        0.75
+    """
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(0.0, 1 - t / steps))
 
 
 def decay(power: float, offset: float = 1.0) -> MakeScheduler:
@@ -83,6 +101,20 @@ def milestones(
     """
     at = [int(0.5 * steps), int(0.72 * steps)]
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, at, gamma=0.1)
+
+
+def drops(*shares: float) -> MakeScheduler:
+    """Makes a scheduler that divides the learning rate by 10 at each of these shares of the run.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> schedule = drops(0.3, 0.7)(optimizer, 100)
+        >>> sorted(schedule.milestones)
+        [30, 70]
+    """
+    return lambda optimizer, steps: torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [int(share * steps) for share in shares], gamma=0.1
+    )
 
 
 def slanted(

@@ -5,6 +5,7 @@ announce under the entry point group ``reprogram.transformations``, and nothing 
 """
 
 from reprogram.transformations.augment import Crop, Flip
+from reprogram.transformations.automata import Inject, StateMatrix
 from reprogram.transformations.base import Compose, Transformation
 from reprogram.transformations.basis import BasisOverlay
 from reprogram.transformations.coordinator import Coordinator
@@ -42,6 +43,7 @@ __all__ = [
     "Frame",
     "FreeRows",
     "GumbelRows",
+    "Inject",
     "KMers",
     "LowRankRows",
     "ModulateSeries",
@@ -60,6 +62,7 @@ __all__ = [
     "SmilesTokens",
     "SourceTokens",
     "SparseRows",
+    "StateMatrix",
     "Subspace",
     "TableOverlay",
     "Transformation",

@@ -94,6 +94,14 @@ class Subspace(Transformation):
         """The inner part's, under ``start + B z``."""
         return self._under("picture")
 
+    def observe(self, prepared: Any, output: Tensor) -> None:
+        """Tell the inner part."""
+        self.inner.observe(prepared, output)
+
+    def memory(self) -> dict[str, Tensor]:
+        """The inner part's."""
+        return self.inner.memory()
+
     def advance(self, step: int, steps: int) -> None:
         """Advance the inner part."""
         self.inner.advance(step, steps)

@@ -29,6 +29,8 @@ class Rollout(nn.Module):
         (torch.Size([1, 16, 16, 16]), 6)
     """
 
+    random = True  # cells fire by chance
+
     def __init__(self, cell: Cell, steps: int) -> None:
         super().__init__()
         if steps < 1:
