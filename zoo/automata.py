@@ -16,7 +16,6 @@ from torch import Tensor
 from reprogram.sources.automata.cells import Cell
 
 Pool = dict[str, Tensor]  # what is kept from step to step, by name
-FALLS = (0.7, 0.9)  # shares of the steps after which the rate falls
 
 
 def options(doc: str | None, name: str, *, steps: int) -> argparse.Namespace:
@@ -33,15 +32,15 @@ def train(
     *,
     steps: int,
     rate: float,
-    fall: float,
+    falls: tuple[float, ...],
     folder: Path,
     every: int = 200,
 ) -> dict[str, float]:
     """Trains by Adam with the gradient of every weight tensor brought to length 1.
 
-    ``folder`` holds ``last.pt``, from which an interrupted run goes on; the number of a step settles
-    every draw in it, so an interrupted run ends at the weights of one that was not. A finished run
-    goes on where more steps are asked for.
+    ``folder`` holds ``last.pt``, from which an interrupted run goes on; the number of a step
+    settles every draw in it, so an interrupted run ends at the weights of one that was not. A
+    finished run goes on where more steps are asked for.
 
     Arguments:
         cell: Trained in place.
@@ -49,7 +48,7 @@ def train(
         step: Takes a batch out of the pool, puts it back, returns the loss.
         steps: Of the optimiser.
         rate: Its first learning rate.
-        fall: Factor of the rate after 70 % and again after 90 % of the steps.
+        falls: Shares of the steps after which the rate falls to a tenth.
         folder: For the checkpoint.
         every: Steps between two checkpoints.
 
@@ -69,7 +68,7 @@ def train(
     for number in range(start, steps):
         torch.manual_seed(SEED * 10_000_000 + number)
         for group in optimizer.param_groups:
-            group["lr"] = rate * fall ** sum(number >= share * steps for share in FALLS)
+            group["lr"] = rate * 0.1 ** sum(number >= share * steps for share in falls)
         loss = step(cell, pool)
         optimizer.zero_grad()
         loss.backward()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reprogram.sources.attention_rnn import AttentionRNN
@@ -114,6 +117,15 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     if not all(isinstance(value, Tensor) for value in tensors.values()):
         raise UserError(f"file {path} holds more than tensors by name; give a state_dict")
     return tensors
+
+
+def shipped(name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Settings and weights of a model that ships with the library, in full precision."""
+    folder = files("reprogram") / "zoo"
+    settings = json.loads((folder / f"{name}.json").read_text())
+    with as_file(folder / f"{name}.safetensors") as path:
+        state = load_file(path)
+    return settings, {key: value.float() for key, value in state.items()}
 
 
 def fill(network: Network, state: Mapping[str, Tensor]) -> Network:

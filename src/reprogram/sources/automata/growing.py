@@ -55,7 +55,7 @@ class GrowingCell(Cell):
         own[1, 1] = 1
         filters = torch.stack([own, SOBEL, SOBEL.T]).flatten(1)  # (3, 9)
         self.register_buffer("filters", filters, persistent=False)
-        self.hidden = nn.Linear(3 * channels, width)  # of the filters, then of the channels
+        self.hidden = nn.Linear(3 * channels, width)  # of the channels, then of the filters
         self.out = nn.Linear(width, channels)
         self.reset()
 
@@ -92,7 +92,7 @@ class GrowingCell(Cell):
         # A dead neighbour's new alpha may keep a cell alive.
         active = fires(state, self.rate) & dilated(wanted)
         x = self.filters @ seen(state, active)  # (cells, 3, channels)
-        x = self.hidden(x.flatten(1)).relu()
+        x = self.hidden(x.transpose(1, 2).flatten(1)).relu()
         grown = added(state, active, self.out(x))
         grown = grown * (alive & self.living(grown))
         return grown if where is None else torch.where(where, grown, state)

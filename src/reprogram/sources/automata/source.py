@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,9 +13,9 @@ from reprogram.sources.automata.cells import Cell
 from reprogram.sources.automata.rollout import Rollout
 from reprogram.sources.base import TorchSource
 from reprogram.sources.control import permute
-from reprogram.types import Batch, InputSpec, OutputSpec
+from reprogram.types import Batch, Cells, InputSpec, OutputSpec
 
-BOUND, LONG = 100.0, 200  # a control stays within this for so many steps
+BOUND, LONG = 100.0, 100  # a control stays within this for so many steps
 
 
 class AutomatonSource(TorchSource):
@@ -48,7 +49,7 @@ class AutomatonSource(TorchSource):
         """The same architecture with every weight tensor permuted in itself.
 
         A rule that knows nothing may let its state grow without end, so the last layer is halved
-        until a run of 200 steps stays within 100.
+        until a run of 100 steps stays within 100.
 
         Arguments:
             seed: Of the permutations, and of the runs.
@@ -58,7 +59,7 @@ class AutomatonSource(TorchSource):
         rollout = copy.deepcopy(self.rollout)
         permute(rollout, generator)
         if batch is None:
-            state = torch.randn(4, rollout.cell.channels, 16, 16, generator=generator)
+            state = torch.randn(4, rollout.cell.channels, 8, 8, generator=generator)
         else:
             state = (batch if isinstance(batch, Tensor) else batch.values)[:4]
         _calm(rollout, state.detach(), seed)
@@ -69,7 +70,7 @@ def automaton_source(
     cell: Cell,
     *,
     steps: int,
-    shape: tuple[int, int],
+    shape: Sequence[int],
     uri: str | None = None,
     names: tuple[str, ...] = (),
 ) -> AutomatonSource:
@@ -102,8 +103,11 @@ def _calm(rollout: Rollout, state: Tensor, seed: int) -> None:
     """Halve the last layer until a long run stays small."""
     bound = max(BOUND, float(state.abs().max()))
     layer = rollout.cell.out
-    for _ in range(64):  # 2^-64: it stands still
-        if rollout.grown(state, steps=LONG, seed=seed).abs().max() <= bound:
-            return
-        layer.weight.data.mul_(0.5)
-        layer.bias.data.mul_(0.5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _ in range(64):  # 2^-64: it stands still
+            run = rollout.run(Cells(state, steps=LONG))
+            if all(state.abs().max() <= bound for state in run):  # ends where it is false
+                return
+            layer.weight.data.mul_(0.5)
+            layer.bias.data.mul_(0.5)
