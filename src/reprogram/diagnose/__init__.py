@@ -1,5 +1,6 @@
 """Will it work, and was it the pre-training? Controls that every result is shown beside."""
 
+from reprogram.diagnose.automata import stability
 from reprogram.diagnose.classical import boosting, logistic
 from reprogram.diagnose.controls import (
     controls,
@@ -10,14 +11,17 @@ from reprogram.diagnose.controls import (
     random_source,
     scratch,
 )
+from reprogram.diagnose.generators import conditional_gan, generated, rejection
 from reprogram.diagnose.infill import diversity, infilling, propose, recovery
 from reprogram.diagnose.text import fingerprints, ngrams, positional
 
 __all__ = [
     "boosting",
+    "conditional_gan",
     "controls",
     "diversity",
     "fingerprints",
+    "generated",
     "infilling",
     "linear_probe",
     "logistic",
@@ -29,5 +33,7 @@ __all__ = [
     "propose",
     "random_source",
     "recovery",
+    "rejection",
     "scratch",
+    "stability",
 ]

@@ -22,6 +22,7 @@ from reprogram.diagnose.text import ngrams
 from reprogram.evaluation import Prepared, measure
 from reprogram.loop import Loop
 from reprogram.mappings import Fixed
+from reprogram.program import Program
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
 from reprogram.tasks.base import Split, Task
@@ -183,6 +184,11 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
         UserError: if there is no test split, or the task asks for tokens.
     """
     reported_split(task)
+    return small_program(task, epochs=epochs, seed=seed).metrics["test"]
+
+
+def small_program(task: Task, *, epochs: int | None = None, seed: int = 0) -> Program:
+    """The trained network of :func:`scratch`."""
     text = task.spec.input.kind == "text"
     network = text_network(task, seed) if text else _SmallNetwork(seed=seed)
     if epochs is None:
@@ -201,7 +207,7 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
         batch_size=SCRATCH_BATCH,
         seed=seed,
     )
-    return fit(training, task).metrics["test"]
+    return fit(training, task)
 
 
 def controls(

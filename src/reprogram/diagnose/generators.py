@@ -1,0 +1,244 @@
+"""Controls of programs that draw: what the same labelled images give without them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from reprogram import optim
+from reprogram.criteria import Adversarial
+from reprogram.diagnose.classical import reported_split
+from reprogram.diagnose.controls import Metrics, random_source, small_program
+from reprogram.evaluation import Prepared, measure
+from reprogram.mappings import Pixels
+from reprogram.model import Reprogrammed
+from reprogram.recipes import Recipe
+from reprogram.sources import Source, TorchSource
+from reprogram.tasks.base import Split, Task, specification
+from reprogram.train import Training, fit
+from reprogram.transformations import Transformation
+from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec, UserError
+
+CALL, CALLS = 256, 200  # draws at a time, and how often before a class is given up
+SMALL = 8  # the side that a generator begins with, at most
+
+
+def conditional_gan(
+    task: Task,
+    *,
+    steps: int = 1000,
+    batch_size: int = 160,
+    updates: int = 5,
+    learning_rate: float = 0.001,
+    discriminator_lr: float = 0.001,
+    width: int = 32,
+    noise: int = 64,
+    channels: int = 128,
+    seed: int = 0,
+) -> Metrics:
+    """Of a conditional GAN that was trained on the same labelled images and nothing else.
+
+    Its discriminator and numbers are those of the recipe ``inrep`` without unlabelled images; its
+    generator, of noise and as many numbers for a class, is of the size of ``zoo:digits-gan``: a
+    linear layer and transposed convolutions with batch-norm, and one more. It runs through
+    :func:`reprogram.fit` as a transformation in front of a source that does nothing.
+
+    Arguments:
+        task: That wants images of classes, with a test split.
+        steps: Of the generator, rounded up to whole epochs.
+        batch_size: Samples in a step.
+        updates: Of the discriminator for each step.
+        learning_rate: Of the generator's Adam; it falls along a line to zero.
+        discriminator_lr: Of the discriminator's; likewise.
+        width: Channels of the discriminator.
+        noise: Numbers that are drawn for a sample.
+        channels: Of the generator's first map; each later one has half of them.
+        seed: Of every draw.
+
+    Raises:
+        UserError: if the task wants no images, or there is no test split.
+    """
+    reported_split(task)
+    shape = _wanted(task)
+    nothing = TorchSource(
+        nn.Identity(), OutputSpec("image", shape), input=InputSpec("image", shape, 0, 1)
+    )
+    training = Training(
+        source=nothing,
+        transformation=_Generator(noise=noise, channels=channels, seed=seed),
+        mapping=Pixels(),
+        optimizer=optim.Backprop(
+            partial(torch.optim.Adam, lr=learning_rate, betas=(0.0, 0.9)), scheduler=optim.linear
+        ),
+        epochs=math.ceil(steps / math.ceil(len(task.train) / batch_size)),
+        batch_size=batch_size,
+        criterion=Adversarial(
+            steps=updates, learning_rate=discriminator_lr, width=width, seed=seed
+        ),
+        seed=seed,
+        keep_best=False,
+        validations=1,
+    )
+    return fit(training, task).metrics["test"]
+
+
+def rejection(source: Source, task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
+    """Of the frozen generator's own images, kept where a small classifier reads the wanted class.
+
+    The classifier is the small network of :func:`~reprogram.diagnose.scratch`, trained on the same
+    labelled images. Besides the metrics there is ``kept``, the share of the draws that served; a
+    class that is met too rarely gets whatever comes.
+
+    Arguments:
+        source: A generator of images from noise.
+        task: That wants images of classes, with a test split.
+        epochs: Of the classifier; as :func:`~reprogram.diagnose.scratch` has them by default.
+        seed: Of the classifier.
+
+    Raises:
+        UserError: if the task wants no images, or there is no test split.
+    """
+    test = reported_split(task)
+    source = source.door("noise")
+    classifier = small_program(_turned_back(task), epochs=epochs, seed=seed).model
+    drawn = _Kept(source, classifier)
+    mapping = Pixels()
+    drawn.bind(source, task.spec)
+    mapping.bind(source, task.spec)
+    model = Reprogrammed(source, drawn, mapping)
+    told = measure(model, Prepared(drawn, test, "cpu"), CALL, task.spec.judge)
+    return {**told, "kept": drawn.served / max(drawn.tried, 1)}
+
+
+def generated(
+    recipe: Recipe,
+    source: Source,
+    task: Task,
+    *,
+    steps: int = 1000,
+    tell: Callable[[str], None] = lambda _: None,
+    **numbers: Any,
+) -> dict[str, Metrics]:
+    """Conditional GAN, rejection and random source: every metric on test.
+
+    Arguments:
+        recipe: The recipe under control.
+        source: Its generator.
+        task: That wants images of classes, with a test split.
+        steps: Of the conditional GAN.
+        tell: Called with the name of each control before it starts.
+        **numbers: The recipe's parameters.
+    """
+    seed = numbers.get("seed", 0)
+    parts: dict[str, Callable[[], Metrics]] = {
+        "conditional_gan": lambda: conditional_gan(task, steps=steps, seed=seed),
+        "rejection": lambda: rejection(source, task, seed=seed),
+    }
+    if source.open:
+        parts["random_source"] = lambda: random_source(recipe, source, task, **numbers)
+    values = {}
+    for name, part in parts.items():
+        tell(name)
+        values[name] = part()
+    return values
+
+
+def _wanted(task: Task) -> tuple[int, ...]:
+    """Shape of the images that a task wants."""
+    if task.spec.target != "image" or not task.spec.classes:
+        raise UserError(f"{task.spec.name} asks for {task.spec.target}; this control draws images "
+                        "of classes: take a task such as draw:mnist")  # fmt: skip
+    return task.spec.shape
+
+
+def _turned_back(task: Task) -> Task:
+    """Images in, the classes that they show out; of train, which alone is given away."""
+    _wanted(task)
+    train = task.train
+    train = Split(train.targets, train.weights.argmax(1), train.weights.sum(1), train.rows)
+    return Task(specification(task.spec.name, "image", task.spec.classes, train), train)
+
+
+class _Generator(Transformation):
+    """A class and noise to an image, by a linear layer and transposed convolutions."""
+
+    random = True
+
+    def __init__(self, *, noise: int, channels: int, seed: int) -> None:
+        super().__init__()
+        self.noise, self.channels, self.seed = noise, channels, seed
+
+    def bind(self, source: SourceLike, task: TaskSpec) -> None:
+        """Create the layers under the seed."""
+        colours, *self.sides = source.input.shape
+        sides = self.sides
+        halvings = max(0, math.ceil(math.log2(max(sides) / SMALL)))
+        height, width = (math.ceil(side / 2**halvings) for side in sides)
+        widths = [max(self.channels >> i, 8) for i in range(halvings + 1)]
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.table = nn.Embedding(len(task.classes), self.noise)
+            layers: list[nn.Module] = [
+                nn.Linear(2 * self.noise, widths[0] * height * width, bias=False),
+                nn.Unflatten(1, (widths[0], height, width)), nn.BatchNorm2d(widths[0]), nn.ReLU(),
+            ]  # fmt: skip
+            for given, made in pairwise(widths):
+                layers.append(nn.ConvTranspose2d(given, made, 4, stride=2, padding=1, bias=False))
+                layers += [nn.BatchNorm2d(made), nn.ReLU()]
+            layers.append(nn.Conv2d(widths[-1], colours, 3, padding=1))
+            self.layers = nn.Sequential(*layers, nn.Sigmoid())
+
+    def prepare(self, x: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Classes as indices."""
+        return x.long()
+
+    def forward(self, prepared: Int[Tensor, " batch"]) -> Float[Tensor, "batch c h w"]:
+        """Images of the wanted classes."""
+        u = torch.randn(len(prepared), self.noise, device=prepared.device)
+        images = self.layers(torch.cat([u, self.table(prepared)], 1))
+        height, width = self.sides
+        return images[..., :height, :width]
+
+
+class _Kept(Transformation):
+    """Noise that the source makes an image of which a classifier reads as the wanted class."""
+
+    random = True
+
+    def __init__(self, source: Source, classifier: nn.Module) -> None:
+        super().__init__()
+        self.source, self.classifier = source, classifier
+        self.tried = self.served = 0
+
+    def bind(self, source: SourceLike, task: TaskSpec) -> None:
+        """Learn the size of the noise."""
+        self.classes, (self.size,) = len(task.classes), source.input.shape
+
+    def prepare(self, x: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """Classes as indices."""
+        return x.long()
+
+    @torch.no_grad()
+    def forward(self, prepared: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"]:
+        """Noise for the wanted classes, drawn until each is served."""
+        noise = torch.randn(len(prepared), self.size)
+        waiting = torch.ones(len(prepared), dtype=torch.bool)
+        for _ in range(CALLS):
+            if not waiting.any():
+                break
+            z = torch.randn(CALL, self.size)
+            read = self.classifier(self.source(z)).argmax(1)
+            for label in range(self.classes):
+                open_, found = (waiting & (prepared == label)).nonzero()[:, 0], z[read == label]
+                some = open_[: len(found)]
+                noise[some], waiting[some] = found[: len(some)], False
+            self.tried += CALL
+        self.served += int((~waiting).sum())
+        return noise
