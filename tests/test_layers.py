@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
-PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts", "draws"}
+PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts", "draws", "predictions"}
 TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
 RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
@@ -36,8 +36,10 @@ ALLOWED = {
     "model": {*MODEL, "draws"},
     "record": {"types", "sources", "draws"},
     "program": PROGRAM,
-    "checkpoint": {"types", "files", "record"},
-    "evaluation": {*PROGRAM, "program", "tasks"},
+    "checkpoint": {"types", "files", "record", "parts"},
+    "likeness": {"types"},
+    "predictions": {"types", "texts"},
+    "evaluation": {*PROGRAM, "program", "tasks", "likeness"},
     "plan": set[str](),
     "loop": {*TRAIN, "plan"},
     "train": {*TRAIN, "plan", "loop"},

@@ -12,7 +12,7 @@ from reprogram import diagnose, optim, texts
 from reprogram.criteria import CrossEntropy
 from reprogram.evaluation import evaluate
 from reprogram.mappings import Discriminant, Fixed, Frequency, Linear, ManyToOne
-from reprogram.program import Predictions
+from reprogram.predictions import Predictions
 from reprogram.sources import TorchSource
 from reprogram.tasks import metrics
 from reprogram.tasks.base import Split, Task, occurrences

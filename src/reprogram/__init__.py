@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from reprogram import criteria, mappings, optim, recipes, sources, tasks, transformations
     from reprogram.evaluation import evaluate
     from reprogram.model import Reprogrammed
-    from reprogram.program import Predictions, Program
+    from reprogram.predictions import Images, Predictions
+    from reprogram.program import Program
     from reprogram.sources import load as load_source
     from reprogram.tasks import load as load_task
     from reprogram.train import Training, fit
@@ -25,13 +26,15 @@ __version__ = "0.1.0"
 # Where each public name lives; nothing is imported before it is asked for.
 _HOMES = {
     "InputSpec": "types", "OutputSpec": "types", "Scores": "types", "TaskSpec": "types",
-    "UserError": "types", "Reprogrammed": "model", "Program": "program", "Predictions": "program",
+    "UserError": "types", "Reprogrammed": "model", "Program": "program",
+    "Predictions": "predictions", "Images": "predictions",
     "Training": "train", "fit": "train", "evaluate": "evaluation",
     "load_source": "sources:load", "load_task": "tasks:load",
 }  # fmt: skip
 _ROOMS = {"criteria", "mappings", "optim", "recipes", "sources", "tasks", "transformations"}
 
 __all__ = [
+    "Images",
     "InputSpec",
     "OutputSpec",
     "Predictions",

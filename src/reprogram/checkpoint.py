@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from reprogram import parts
 from reprogram.files import atomic_write
 from reprogram.record import CHECKPOINT, RECORD
 from reprogram.types import UserError
+
+if TYPE_CHECKING:
+    from reprogram.tasks.base import Task
+    from reprogram.train import Training
+
+
+def signature(training: Training, task: Task, fingerprint: str) -> str:
+    """What a checkpoint must share with the run that goes on from it.
+
+    Arguments:
+        training: Bound, before its first step: an optimiser may count.
+        task: With its splits.
+        fingerprint: The source's.
+    """
+    optimizer = training.optimizer
+    return json.dumps(
+        [training.recipe, training.parameters, training.seed, training.epochs,
+         training.batch_size, task.spec.json(), len(task.train), fingerprint,
+         parts.describe(training.transformation), parts.describe(training.mapping),
+         _plain(training.criterion), _plain(optimizer),
+         _plain(getattr(optimizer, "torch_optimizer", None)), training.keep_best,
+         training.queries, training.validations],
+    )  # fmt: skip
 
 
 def write(folder: Path, state: dict[str, Any]) -> None:
@@ -75,3 +100,10 @@ def finished(folder: Path, resume: bool) -> bool:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not an empty folder; choose another one for the run")
     return False
+
+
+def _plain(part: Any) -> list[Any]:
+    """The name of a part and those of its attributes that are numbers or words."""
+    settings = {**getattr(part, "__dict__", {}), **getattr(part, "defaults", {})}
+    kept = {k: v for k, v in settings.items() if isinstance(v, str | int | float | None)}
+    return [type(part).__name__, kept]

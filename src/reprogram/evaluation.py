@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from reprogram import sources
 from reprogram.criteria import CrossEntropy
+from reprogram.draws import forked_rng
+from reprogram.likeness import likeness
 from reprogram.model import Reprogrammed
 from reprogram.program import Program
 from reprogram.tasks.base import Split, Task
@@ -27,23 +30,49 @@ def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[st
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1', 'roc_auc']
     """
     prepared = Prepared(program.model.transformation, split, program.device)
-    return measure(program.model, prepared, batch_size)
+    return measure(program.model, prepared, batch_size, program.task.judge)
 
 
 @torch.no_grad()
-def measure(model: Reprogrammed, prepared: Prepared, batch_size: int) -> dict[str, float]:
-    """The same of a model and a split that is prepared already."""
+def measure(
+    model: Reprogrammed, prepared: Prepared, batch_size: int, judge: str = ""
+) -> dict[str, float]:
+    """The same of a model and a split that is prepared already.
+
+    What is drawn on the way is drawn under seed 0, so that a measurement repeats.
+
+    Arguments:
+        model: Bound.
+        prepared: The split.
+        batch_size: Samples in a source call.
+        judge: URI of the classifier that tells how good images are; without one it is their mean
+            squared error. The loss of judged images is their FID within the classes.
+    """
     model.eval()
-    predictions = torch.cat([
-        model.run(prepared.batch(index)[0]).cpu()
-        for index in torch.arange(len(prepared)).split(batch_size)
-    ])  # fmt: skip
+    with forked_rng(0, 0):
+        predictions = torch.cat([
+            model.run(prepared.batch(index)[0]).cpu()
+            for index in torch.arange(len(prepared)).split(batch_size)
+        ])  # fmt: skip
     targets, weights = prepared.split.targets, prepared.split.weights
+    if targets.ndim > weights.ndim:
+        return _pictured(predictions, prepared.split, judge)
     losses = CrossEntropy()(predictions, targets, weights)
     loss = float(losses.sum() / weights.sum().clamp_min(1e-12))
     if predictions.ndim > targets.ndim:
         predictions = predictions.log_softmax(-1)
     return {"loss": loss, **metrics(predictions, targets, weights)}
+
+
+def _pictured(images: Tensor, split: Split, judge: str) -> dict[str, float]:
+    """How good images (n, channels, height, width) are, beside the real ones."""
+    _, real, weights = split.batch(torch.arange(len(split)))
+    if not judge:
+        error = float((images - real).square().mean())
+        return {"loss": error, "mse": error}
+    shown = weights.argmax(1)
+    told = likeness(images, real, shown, shown, sources.load(judge))
+    return {"loss": told["intra_fid"], **told}
 
 
 def tallies(transformation: Transformation, task: Task) -> dict[str, dict[str, int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from reprogram import checkpoint, parts
+from reprogram import checkpoint
 from reprogram.evaluation import Prepared, measure
 from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.plan import Costs, Plan
@@ -78,7 +77,7 @@ class Loop:
         self.measured: dict[str, float] = {}  # on validation, of what is kept
         self.history: list[dict[str, float]] = []
         self.order: tuple[int, Tensor] = (-1, torch.empty(0))
-        self.signature = self._signature()  # before the first step: an optimiser may count
+        self.signature = checkpoint.signature(training, task, self.fingerprint)  # before a step
 
     def _prepared(self, split: Split) -> Prepared:
         return Prepared(self.training.transformation, split, self.training.device)
@@ -133,7 +132,8 @@ class Loop:
     @property
     def measured_train(self) -> int:
         """Rows of train that are measured at the end: elsewhere it would cost to learn little."""
-        return len(self.task.train) if self.source.gradient else 0
+        pictured = self.task.spec.target == "image"  # rows that differ by chance from those of test
+        return 0 if pictured or not self.source.gradient else len(self.task.train)
 
     @property
     def queries(self) -> int:
@@ -228,12 +228,15 @@ class Loop:
         self.losses = [0.0, 0]
         if self.validation is not None:
             with self.ledger.keeping(self.costs.after):
-                measured = measure(self.model, self.validation, self._eval_batch)
+                measured = self._measure(self.validation)
             row |= {f"validation_{name}": value for name, value in measured.items()}
             if not self.training.keep_best or measured["loss"] < self.best:
                 self.best, self.measured = measured["loss"], measured
                 self.kept = {n: t.detach().cpu().clone() for n, t in self.program.tensors().items()}
         self.history.append(row | {"queries": self.queries})
+
+    def _measure(self, prepared: Prepared) -> dict[str, float]:
+        return measure(self.model, prepared, self._eval_batch, self.task.spec.judge)
 
     @property
     def _eval_batch(self) -> int:
@@ -264,12 +267,11 @@ class Loop:
         """Metrics by split; those of validation are known."""
         found: dict[str, Any] = {}
         if self.measured_train:
-            found["train"] = measure(self.model, self.train, self._eval_batch)
+            found["train"] = self._measure(self.train)
         if self.measured:
             found["validation"] = self.measured
         if self.task.test is not None:
-            test = self._prepared(self.task.test)
-            found["test"] = measure(self.model, test, self._eval_batch)
+            found["test"] = self._measure(self._prepared(self.task.test))
         return found
 
     def csv(self) -> str:
@@ -279,18 +281,6 @@ class Loop:
         writer.writeheader()
         writer.writerows(self.history)
         return text.getvalue()
-
-    def _signature(self) -> str:
-        """What a checkpoint must share with the run that goes on from it."""
-        training, optimizer = self.training, self.training.optimizer
-        return json.dumps(
-            [training.recipe, training.parameters, training.seed, training.epochs,
-             training.batch_size, self.task.spec.json(), len(self.task.train), self.fingerprint,
-             parts.describe(training.transformation), parts.describe(training.mapping),
-             _plain(training.criterion), _plain(optimizer),
-             _plain(getattr(optimizer, "torch_optimizer", None)), training.keep_best,
-             training.queries, training.validations],
-        )  # fmt: skip
 
     def _observed(self) -> dict[str, Tensor]:
         """What was gathered on the way, which only a checkpoint holds."""
@@ -344,10 +334,3 @@ class Loop:
 def _whole(number: float) -> float:
     """As an integer where it is one."""
     return int(number) if number == int(number) else round(number, 3)
-
-
-def _plain(part: Any) -> list[Any]:
-    """The name of a part and those of its attributes that are numbers or words."""
-    settings = {**getattr(part, "__dict__", {}), **getattr(part, "defaults", {})}
-    kept = {k: v for k, v in settings.items() if isinstance(v, str | int | float | None)}
-    return [type(part).__name__, kept]

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reprogram import parts, sources, texts
+from reprogram import parts, sources
+from reprogram.draws import forked_rng
 from reprogram.files import atomic_directory
 from reprogram.mappings import Mapping
 from reprogram.model import Reprogrammed
+from reprogram.predictions import Images, Predictions, log_probabilities, natural, samples, wanted
 from reprogram.record import (
     CHECKPOINT,
     FORMAT,
@@ -36,41 +38,7 @@ from reprogram.record import (
 )
 from reprogram.sources import Source
 from reprogram.transformations import Transformation
-from reprogram.types import InputSpec, TargetKind, TaskSpec, UserError
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a program says of a batch, in the batch's order.
-
-    Attributes:
-        classes: Names of the target classes; of the labels, or of the tokens.
-        scores: Log-probabilities (batch, classes); of yes to each label (batch, labels); of the
-            tokens at each place (batch, places, tokens).
-        target: What the task asks for.
-    """
-
-    classes: tuple[str, ...]
-    scores: Tensor
-    target: TargetKind = "classes"
-
-    @property
-    def probabilities(self) -> Tensor:
-        """Of the shape of ``scores``; those of classes and of tokens sum to 1."""
-        return self.scores.exp()
-
-    @property
-    def labels(self) -> list[str]:
-        """Of each sample the likeliest class, the labels that are likelier than not (parted by
-        commas), or the likeliest token at each place (one behind the other)."""
-        if self.target == "labels":
-            likely = (self.probabilities > 0.5).tolist()
-            return [",".join(c for c, yes in zip(self.classes, row, strict=True) if yes)
-                    for row in likely]  # fmt: skip
-        best = self.scores.argmax(-1).tolist()
-        if self.target == "tokens":
-            return ["".join(self.classes[i] for i in row) for row in best]
-        return [self.classes[i] for i in best]
+from reprogram.types import TaskSpec, UserError
 
 
 @dataclass
@@ -138,7 +106,7 @@ class Program:
 
     @torch.no_grad()
     def predict(
-        self, x: Tensor | np.ndarray | Sequence[str], *, batch_size: int = 64
+        self, x: Tensor | np.ndarray | Sequence[str], *, batch_size: int = 64, seed: int = 0
     ) -> Predictions:
         """Class probabilities of target samples.
 
@@ -146,26 +114,45 @@ class Program:
             x: (samples, *task.input.shape), in the task's natural units; texts, where the task's
                 samples are texts.
             batch_size: Samples in one source call.
+            seed: Of what source and program draw, if they do; the same one gives the same answers.
 
         Raises:
-            UserError: if the shape is not the task's or a value is not finite.
+            UserError: if the shape is not the task's, a value is not finite, or the program makes
+                images.
         """
-        spec = self.task.input
-        if spec.kind == "text":
-            x = _coded(x)
-        x = torch.as_tensor(x)
-        if tuple(x.shape[1:]) != spec.shape and (spec.kind != "text" or x.ndim != 2):
-            raise UserError(
-                f"samples have shape {tuple(x.shape[1:])}; the program was fitted to {spec.shape}"
-            )
+        if self.task.target == "image":
+            raise UserError(f"a program of {self.task.name} makes images: ask draw(classes)")
+        output = self._answer(samples(x, self.task), batch_size, seed)
+        scores = log_probabilities(output, self.task.target)
+        return Predictions(self.task.classes, scores, self.task.target)
+
+    def draw(self, classes: Sequence[str | int], *, batch_size: int = 64, seed: int = 0) -> Images:
+        """Images of wanted classes.
+
+        Arguments:
+            classes: By name or number, one an image.
+            batch_size: Images in one source call.
+            seed: Of the noise; the same one gives the same images.
+
+        Raises:
+            UserError: if there is no such class, or the program makes no images.
+        """
+        if self.task.target != "image":
+            raise UserError(f"a program of {self.task.name} makes no images: ask predict(samples)")
+        x = wanted(classes, self.task.classes)
+        images = self._answer(x, batch_size, seed)
+        return Images(images, tuple(self.task.classes[int(i)] for i in x))
+
+    @torch.no_grad()
+    def _answer(self, x: Tensor, batch_size: int, seed: int) -> Tensor:
+        """What the model says of a batch, call by call."""
         model, device = self.model, self.device
-        scores = []
-        for batch in x.split(batch_size) if len(x) else ():
-            batch = _natural(batch, spec).to(device)
-            scores.append(_log_probabilities(model(batch), self.task.target).cpu())
-        empty = torch.zeros(0, len(self.task.classes))
-        told = torch.cat(scores) if scores else empty
-        return Predictions(self.task.classes, told, self.task.target)
+        empty = self.task.shape or (len(self.task.classes),)
+        outputs = [torch.zeros(0, *empty)] if not len(x) else []
+        with forked_rng(seed, 0):
+            for batch in x.split(batch_size) if len(x) else ():
+                outputs.append(model(natural(batch, self.task.input).to(device)).cpu())
+        return torch.cat(outputs)
 
     def folded(self) -> Program:
         """The same program with its transformation frozen to what it has come to: a table of token
@@ -309,31 +296,3 @@ class Program:
         with torch.no_grad():
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
-
-
-def _coded(x: Tensor | np.ndarray | Sequence[str]) -> Tensor | np.ndarray:
-    """Texts as code points."""
-    if isinstance(x, str):
-        raise UserError("argument 'x' is one text; give a list of texts")
-    if isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "iuf"):
-        return x
-    given = list(x)
-    if not all(isinstance(text, str) for text in given):
-        raise UserError("argument 'x' holds something that is no text; give a list of texts")
-    if "" in given:
-        raise UserError(f"sample {given.index('')} is an empty text; remove it")
-    return texts.encode(given)
-
-
-def _log_probabilities(prediction: Tensor, target: TargetKind) -> Tensor:
-    if target == "labels":
-        return torch.nn.functional.logsigmoid(prediction)
-    return prediction.log_softmax(-1)
-
-
-def _natural(x: Tensor, spec: InputSpec) -> Tensor:
-    """uint8 images in [0, 1]; everything as float32."""
-    x = x.float() / 255 if x.dtype == torch.uint8 and spec.kind == "image" else x.float()
-    if not torch.isfinite(x).all():
-        raise UserError("a sample holds NaN or an infinite value; remove or fill it")
-    return x

@@ -11,10 +11,13 @@ from typing import Any
 
 from reprogram.tasks.base import LazyInputs, Split, Task
 from reprogram.tasks.build import Samples, make_task
+from reprogram.tasks.cells import load_cells
 from reprogram.tasks.cifar10 import load_cifar10
 from reprogram.tasks.counting import load_counting
 from reprogram.tasks.digits import load_digits
+from reprogram.tasks.draw import load_draw
 from reprogram.tasks.fraud import load_fraud
+from reprogram.tasks.grow import load_grow
 from reprogram.tasks.infill import load_infill
 from reprogram.tasks.metrics import METRICS, metrics
 from reprogram.tasks.mnist import load_mnist
@@ -62,6 +65,15 @@ TASKS: Mapping[str, tuple[Callable[..., Task], str]] = MappingProxyType(
             load_infill,
             "the texts of a task with places left out, as infill:splice?start=25&stop=35",
         ),
+        "draw:NAME": (
+            load_draw,
+            "images wanted of the classes of a task, as draw:mnist?share=0.01&noise=0.4",
+        ),
+        "cells:NAME": (
+            load_cells,
+            "images whose every cell is to say a class, as cells:mnist?say=8",
+        ),
+        "grow:NAME": (load_grow, "a picture to be grown, as grow:lizard_no_tail or grow:FILE.png"),
         "ucr:NAME": (load_ucr, "a problem of the UCR archive of time series, as ucr:GunPoint"),
     }
 )
@@ -130,11 +142,14 @@ __all__ = [
     "Task",
     "load",
     "load_bbbp",
+    "load_cells",
     "load_cifar10",
     "load_counting",
     "load_digits",
+    "load_draw",
     "load_file",
     "load_fraud",
+    "load_grow",
     "load_hiv",
     "load_infill",
     "load_mnist",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from reprogram.types import InputKind, InputSpec, TaskSpec, UserError
@@ -43,9 +43,10 @@ class Split:
 
     Arguments:
         inputs: (n, *shape): float32, or uint8 for images (or lazy).
-        targets: Class of each row; or 1 (yes) and 0 (no) to each of several labels, or a token for
-            each place.
-        weights: Weight of each target; 0 means "no label" and is ignored everywhere.
+        targets: Class of each row; or 1 (yes) and 0 (no) to each of several labels, a token for
+            each place, a class for each cell; or an image (n, channels, height, width).
+        weights: Weight of each target; 0 means "no label" and is ignored everywhere. Of an image
+            one for each class (n, classes): how much of it the image shows.
         rows: Identity of each row: a file's name, or ``file:line``.
 
     Example:
@@ -59,7 +60,7 @@ class Split:
     """
 
     inputs: Tensor | LazyInputs
-    targets: Int[Tensor, "n ..."]
+    targets: Shaped[Tensor, "n ..."]
     weights: Float[Tensor, "n ..."]
     rows: tuple[str, ...]
 
@@ -70,11 +71,10 @@ class Split:
         return f"{type(self).__name__}({len(self)} rows of {tuple(self.inputs.shape[1:])})"
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs (b, *shape) as float32 (pixels in [0, 1]), targets (b,) and weights (b,)."""
+        """Inputs (b, *shape) as float32, targets and weights; pixels come in [0, 1]."""
         indices = indices.cpu()
         inputs = self.inputs[indices]
-        inputs = inputs.float() / 255 if inputs.dtype == torch.uint8 else inputs.float()
-        return inputs, self.targets[indices], self.weights[indices]
+        return _numbers(inputs).float(), _numbers(self.targets[indices]), self.weights[indices]
 
     def subset(self, indices: Tensor | Sequence[int]) -> Split:
         """These rows, in this order."""
@@ -101,10 +101,13 @@ class Split:
     def strata(self) -> Int[Tensor, " n"]:
         """The class of each row; -1 where there is no label.
 
-        Of several labels or places the largest: whether any is yes, where yes is rare.
+        Of several labels, places or cells the largest: whether any is yes, where yes is rare. Of an
+        image that is wanted the class that it shows.
         """
+        if self.targets.ndim > self.weights.ndim:
+            return torch.where(self.weights.amax(1) > 0, self.weights.argmax(1), -1)
         strata = torch.where(self.weights > 0, self.targets, -1)
-        return strata if strata.ndim == 1 else strata.amax(1)
+        return strata if strata.ndim == 1 else strata.flatten(1).amax(1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -200,7 +203,7 @@ class Task:
         """``n`` rows of a split; ``None`` where it has no more."""
         if n is None or n >= len(split):
             return None
-        if n < len(self.spec.classes) and self.spec.target == "classes":
+        if n < len(self.spec.classes) and self.spec.target in ("classes", "image"):
             raise UserError(f"argument {argument!r} is {n}; task {self.spec.name!r} has "
                             f"{len(self.spec.classes)} classes: pass at least as many")  # fmt: skip
         strata = split.strata()
@@ -210,7 +213,7 @@ class Task:
         return split.subset(units.draw(quota, seed).nonzero()[:, 0])
 
     def _with_train(self, train: Split) -> Task:
-        if self.spec.input.kind == "text":  # nothing of its specification is measured
+        if self.spec.input.kind in ("text", "class"):  # nothing of its specification is measured
             return replace(self, spec=replace(self.spec, counts=occurrences(self.spec, train)),
                            train=train)  # fmt: skip
         spec = specification(self.spec.name, self.spec.input.kind, self.spec.classes, train)
@@ -235,16 +238,23 @@ def specification(name: str, kind: InputKind, classes: tuple[str, ...], train: S
         means=means,
         stds=stds,
     )
-    counts = torch.bincount(train.targets[train.weights > 0], minlength=len(classes))
+    counts = torch.bincount(train.targets[train.weights > 0].long(), minlength=len(classes))
     return TaskSpec(name, spec, classes, tuple(counts.tolist()))
 
 
 def occurrences(spec: TaskSpec, train: Split) -> tuple[int, ...]:
-    """Labelled training samples of each class, or with each label, or places with each token."""
+    """Labelled training samples of each class, or with each label; places with each token."""
+    if spec.target == "image":
+        return tuple((train.weights > 0).sum(0).tolist())
     if spec.target == "labels":
         return tuple(((train.targets == 1) & (train.weights > 0)).sum(0).tolist())
     told = train.targets[train.weights > 0]
     return tuple(torch.bincount(told, minlength=len(spec.classes)).tolist())
+
+
+def _numbers(values: Tensor) -> Tensor:
+    """Pixels in [0, 1], anything else as it is."""
+    return values.float() / 255 if values.dtype == torch.uint8 else values
 
 
 def _columns(train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

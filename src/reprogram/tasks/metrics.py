@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -86,7 +86,9 @@ def metrics(
     What the task asks for shows in the shapes. Tokens (n, places) with scores (n, places, tokens)
     are told by their accuracy, which is the recovery. Of labels (n, labels) with logits of yes of
     the same shape each metric is the mean over the labels that have one: ROC-AUC where yes and no
-    occur.
+    occur. Cells (n, height, width) with scores (n, height, width, classes) are told by their
+    accuracy, by the samples whose living cells say the target by majority (``sample_accuracy``),
+    and by those whose living cells all do (``agreement``).
 
     Arguments:
         scores: Log-scores or probabilities of the target classes.
@@ -103,6 +105,9 @@ def metrics(
         >>> found = metrics(logits, yes, torch.ones(3, 2))
         >>> print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
         accuracy 0.50, roc_auc 0.50, pr_auc 0.79
+        >>> said = torch.nn.functional.one_hot(torch.tensor([[[8, 8, 1]]]), 10).float()
+        >>> metrics(said, torch.full((1, 1, 3), 8), torch.tensor([[[1.0, 1.0, 0.0]]]))
+        {'accuracy': 1.0, 'sample_accuracy': 1.0, 'agreement': 1.0}
     """
     if scores.ndim == targets.ndim:
         columns = torch.arange(targets.shape[1])
@@ -114,9 +119,28 @@ def metrics(
         return {}
     scores, targets = scores[kept].double(), targets[kept]
     if weights.ndim > 1:
-        return {"accuracy": float((scores.argmax(1) == targets).double().mean())}
+        found = {"accuracy": float((scores.argmax(1) == targets).double().mean())}
+        return found | (_of_cells(kept, scores, targets) if weights.ndim > 2 else {})
     found = {name: metric(scores, targets) for name, metric in METRICS.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _of_cells(
+    living: Bool[Tensor, "n height width"],
+    scores: Float[Tensor, "cells classes"],
+    targets: Int[Tensor, " cells"],
+) -> dict[str, float]:
+    """What the living cells of a sample say together; a sample's living cells share a target."""
+    sample = living.nonzero()[:, 0]  # (cells,)
+    votes = torch.zeros(len(living), scores.shape[1], dtype=torch.long)
+    votes.index_put_((sample, scores.argmax(1)), torch.ones_like(sample), accumulate=True)
+    wanted = torch.full((len(living),), -1).scatter(0, sample, targets)
+    votes, wanted = votes[wanted >= 0], wanted[wanted >= 0]
+    own = votes.gather(1, wanted[:, None])[:, 0]
+    return {
+        "sample_accuracy": float((votes.argmax(1) == wanted).double().mean()),
+        "agreement": float((own == votes.sum(1)).double().mean()),
+    }
 
 
 def _of_label(logit: Tensor, target: Tensor, weight: Tensor) -> dict[str, float]:

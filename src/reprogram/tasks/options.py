@@ -15,7 +15,7 @@ GENERAL = ("limit", "validation", "test")
 
 
 def split_name(task: str) -> tuple[str, dict[str, Any]]:
-    """A task's name and the options behind its question mark; whole numbers are read as such.
+    """A task's name and the options behind its question mark; numbers are read as such.
 
     A path that is there is itself, whatever stands in it.
 
@@ -41,8 +41,14 @@ def split_name(task: str) -> tuple[str, dict[str, Any]]:
                             "write name?option=value&option=value")  # fmt: skip
         if option in options:
             raise UserError(f"task {task!r}: option {option!r} stands twice; give it once")
-        options[option] = int(value) if re.fullmatch(r"[+-]?\d+", value) else value
+        options[option] = _number(value)
     return name, options
+
+
+def _number(value: str) -> int | float | str:
+    if re.fullmatch(r"[+-]?\d+", value):
+        return int(value)
+    return float(value) if re.fullmatch(r"[+-]?\d*\.\d+", value) else value
 
 
 def joined(name: str, options: dict[str, Any]) -> str:
