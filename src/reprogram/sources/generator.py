@@ -13,30 +13,25 @@ from reprogram.types import InputSpec, OutputSpec, UserError
 
 
 class DigitsGenerator(nn.Sequential):
-    """Noise to 28 x 28 grey images in [0, 1]: two linear layers, two transposed convolutions.
-
-    The linear layers decide upon the whole digit; a convolution sees a part of it.
+    """Noise to 28 x 28 grey images in [0, 1]: a linear layer, two transposed convolutions.
 
     Arguments:
         noise: Length of the noise.
-        hidden: Width of the layer behind it.
         width: Channels of the 7 x 7 map; the 14 x 14 one has half of them.
 
     References:
-        | InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
-          Adversarial Nets (Chen, Duan, Houthooft, Schulman, Sutskever, Abbeel, 2016),
-          arXiv 1606.03657, table 1, smaller
+        | Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+          Networks (Radford, Metz, Chintala, 2015), arXiv 1511.06434, smaller
 
     Example:
         >>> DigitsGenerator()(torch.zeros(2, 64)).shape
         torch.Size([2, 1, 28, 28])
     """
 
-    def __init__(self, *, noise: int = 64, hidden: int = 256, width: int = 64) -> None:
+    def __init__(self, *, noise: int = 64, width: int = 96) -> None:
         half = width // 2
         super().__init__(
-            nn.Linear(noise, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(),
-            nn.Linear(hidden, 49 * width, bias=False), nn.Unflatten(1, (width, 7, 7)),
+            nn.Linear(noise, 49 * width, bias=False), nn.Unflatten(1, (width, 7, 7)),
             nn.BatchNorm2d(width), nn.ReLU(),
             nn.ConvTranspose2d(width, half, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(half), nn.ReLU(),
@@ -83,9 +78,14 @@ class Pictures(nn.Module):
         tensor([[[[0., 1.]]]])
     """
 
+    lower: Tensor
+    upper: Tensor
+
     def __init__(self, *, shape: tuple[int, int, int], lower: float, upper: float) -> None:
         super().__init__()
-        self.shape, self.lower, self.upper = shape, lower, upper
+        self.shape = shape
+        self.register_buffer("lower", torch.tensor(float(lower)))  # a fingerprint hashes both
+        self.register_buffer("upper", torch.tensor(float(upper)))
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch c h w"]:
         """(batch, channels, height, width), or flat, in the generator's range -> in [0, 1]."""
@@ -153,14 +153,13 @@ def _try(source: TorchSource, module: nn.Module, pictures: Pictures) -> None:
     if not isinstance(y, Tensor) or y.numel() != size or len(y) != 1:
         raise UserError(f"argument 'image' is {pictures.shape}, {size} numbers, but the generator "
                         f"makes {told} of one sample; give the shape of its images")  # fmt: skip
+    lower, upper = pictures.lower.item(), pictures.upper.item()
     smallest, largest = y.min().item(), y.max().item()
-    margin = 1e-3 * (pictures.upper - pictures.lower)
-    if not (pictures.lower - margin <= smallest and largest <= pictures.upper + margin):
-        raise UserError(
-            f"arguments 'lower' and 'upper' are {pictures.lower:g} and {pictures.upper:g}, but the "
-            f"generator makes pixels from {smallest:.3g} to {largest:.3g}; give the range of its "
-            "last layer, such as -1 and 1 of a tanh"
-        )
+    margin = 1e-3 * (upper - lower)
+    if not (lower - margin <= smallest and largest <= upper + margin):
+        raise UserError(f"arguments 'lower' and 'upper' are {lower:g} and {upper:g}, but the "
+                        f"generator makes pixels from {smallest:.3g} to {largest:.3g}; give the "
+                        "range of its last layer, such as -1 and 1 of a tanh")  # fmt: skip
 
 
 def _taken(module: nn.Module) -> int | None:
