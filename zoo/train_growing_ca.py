@@ -1,7 +1,7 @@
 """Train ``zoo:growing-ca``: one cell grows into a gecko, and heals.
 
     python zoo/train_growing_ca.py [--work runs/zoo-growing-ca] [--export src/reprogram/zoo]
-        [--epochs 4000] [--provisional]
+        [--epochs 2000] [--provisional]
 
 The picture is drawn by ``zoo/draw_pictures.py``; no data is needed. ``--epochs`` are steps of the
 optimiser. ``--provisional`` exports what the checkpoint holds.
@@ -99,7 +99,7 @@ def measure(cell: GrowingCell, target: Tensor) -> dict[str, float]:
 def main() -> None:
     """Trains, measures, exports."""
     os.environ.setdefault("REPROGRAM_DATA", "")
-    asked = options(__doc__, "growing-ca", steps=4_000)
+    asked = options(__doc__, "growing-ca", steps=2_000)
     target = nn.functional.pad(read_picture(PICTURE, SIDE), (PAD, PAD, PAD, PAD))
     cell = GrowingCell()
     cell.reset(torch.Generator().manual_seed(SEED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 import torch
@@ -39,7 +40,7 @@ class Rollout(nn.Module):
 
     def forward(self, x: Tensor | Cells) -> Tensor:
         """The last state (batch, channels, height, width), of any grid size."""
-        *_, last = self.run(x)
+        (last,) = deque(self.run(x), maxlen=1)  # the others are let go
         return last
 
     def run(self, x: Tensor | Cells) -> Iterator[Tensor]:
