@@ -235,11 +235,9 @@ def _digits() -> Source:
 
 def _digits_gan() -> Source:
     settings, state = shipped("digits-gan")
-    shape = {key: settings[key] for key in ("noise", "hidden", "width")}
-    network = fill(DigitsGenerator(**shape), state)
-    return generator_source(
-        network, noise=shape["noise"], image=(1, 28, 28), lower=0, uri="zoo:digits-gan"
-    )
+    noise = settings["noise"]
+    network = fill(DigitsGenerator(noise=noise, width=settings["width"]), state)
+    return generator_source(network, noise=noise, image=(1, 28, 28), lower=0, uri="zoo:digits-gan")
 
 
 def _mlp_gan() -> Source:
