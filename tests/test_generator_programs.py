@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typechecker import unchecked
 
-from reprogram import Program
+from reprogram import Program, optim, parts
 from reprogram.criteria import Adversarial
 from reprogram.criteria.discriminators import Discriminator, SeparateHeads
 from reprogram.diagnose import conditional_gan, random_source, rejection
 from reprogram.model import Reprogrammed
-from reprogram.recipes import gan_noise, inrep
+from reprogram.recipes import find, gan_noise, inrep
 from reprogram.sources import CallableSource, TorchSource
 from reprogram.train import Training, fit
 from reprogram.transformations import ClassNoise, SharedNoise, Transformation
@@ -215,6 +216,19 @@ def test_the_loss_of_unlabelled_images() -> None:
 
 
 RECIPES = {"gan-noise": gan_noise, "inrep": lambda *a, **k: inrep(*a, embedding=2, **k)}
+
+
+@pytest.mark.parametrize("name", ["gan-noise", "inrep"])
+def test_remembers_every_parameter(name: str) -> None:
+    source, task = drawing_source(), drawing_task()
+    training = find(name)(source, task, width=4, seed=5)
+    again = find(name)(source, task, **json.loads(json.dumps(training.parameters)))
+    assert again.parameters == training.parameters
+    assert parts.describe(again.transformation) == parts.describe(training.transformation)
+    assert training.transformation.seed == training.criterion.seed == 5  # pyright: ignore
+    assert not training.keep_best
+    scheduler = training.optimizer.scheduler  # pyright: ignore
+    assert scheduler is optim.linear
 
 
 @pytest.mark.parametrize("name", RECIPES)

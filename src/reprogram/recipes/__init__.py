@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from reprogram.recipes.automata import nca_global, nca_inject
 from reprogram.recipes.autovp import autovp
 from reprogram.recipes.base import Recipe, recipe
 from reprogram.recipes.black_box import bar, blackvip, bvp, discrete_vp
+from reprogram.recipes.generators import gan_noise, inrep
 from reprogram.recipes.images import ar, trainable_io
 from reprogram.recipes.language import cross_modal, reprogbert, warp
 from reprogram.recipes.prompts import blm, blm_plus, ilm_vp, smm, vp
@@ -21,9 +23,9 @@ from reprogram.types import nearest
 
 __all__ = [
     "RECIPES", "Recipe", "ar", "autovp", "bar", "blackvip", "blm", "blm_plus", "bvp",
-    "cross_modal", "discrete_vp", "find", "fraud", "ilm_vp", "known", "r2dl", "recipe",
-    "reprogbert", "series_to_features", "smm", "trainable_io", "v2s", "v2s_fm", "vocab_remap",
-    "vp", "warp",
+    "cross_modal", "discrete_vp", "find", "fraud", "gan_noise", "ilm_vp", "inrep", "known",
+    "nca_global", "nca_inject", "r2dl", "recipe", "reprogbert", "series_to_features", "smm",
+    "trainable_io", "v2s", "v2s_fm", "vocab_remap", "vp", "warp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
@@ -48,6 +50,10 @@ RECIPES: dict[str, Recipe] = {
     "reprogbert": reprogbert,
     "vocab-remap": vocab_remap,
     "r2dl": r2dl,
+    "gan-noise": gan_noise,
+    "inrep": inrep,
+    "nca-inject": nca_inject,
+    "nca-global": nca_global,
 }
 
 

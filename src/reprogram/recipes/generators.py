@@ -16,13 +16,18 @@ from reprogram.tasks.base import Task
 from reprogram.train import Training
 from reprogram.transformations import ClassNoise, SharedNoise
 
-LEE, INREP = (0.0, 0.9), (0.5, 0.999)  # betas of both Adams
+BETAS = 0.0, 0.9  # of both Adams
 
 
 @recipe(
-    optimizer="Backprop", mapping="Pixels", epochs=200, batch_size=160, learning_rate=0.002,
+    without=("class_weights", "label_smoothing"),
+    optimizer="Backprop",
+    epochs=300,
+    batch_size=160,
+    learning_rate=0.002,
+    mapping="Pixels",
     validations=1,
-)  # fmt: skip
+)
 def gan_noise(
     source: Source,
     task: Task,
@@ -54,16 +59,21 @@ def gan_noise(
     del task
     part = ClassNoise(hidden=hidden, layers=layers, seed=shared["seed"])
     criterion = Adversarial(
-        heads="separate", steps=updates, learning_rate=discriminator_lr, betas=LEE, width=width,
+        heads="separate", steps=updates, learning_rate=discriminator_lr, betas=BETAS, width=width,
         seed=shared["seed"],
     )  # fmt: skip
-    return _against(criterion, source, part, LEE, shared)
+    return _against(criterion, source, part, shared)
 
 
 @recipe(
-    optimizer="Backprop", mapping="Pixels", epochs=200, batch_size=160, learning_rate=0.002,
+    without=("class_weights", "label_smoothing"),
+    optimizer="Backprop",
+    epochs=300,
+    batch_size=160,
+    learning_rate=0.002,
+    mapping="Pixels",
     validations=1,
-)  # fmt: skip
+)
 def inrep(
     source: Source,
     task: Task,
@@ -103,21 +113,20 @@ def inrep(
     part = SharedNoise(embedding=embedding, blocks=blocks, bound=bound, seed=shared["seed"])
     criterion = Adversarial(
         unlabelled=unlabelled, warm=warm, steps=updates, learning_rate=discriminator_lr,
-        betas=INREP, width=width, seed=shared["seed"],
+        betas=BETAS, width=width, seed=shared["seed"],
     )  # fmt: skip
-    return _against(criterion, source, part, INREP, shared)
+    return _against(criterion, source, part, shared)
 
 
 def _against(
     criterion: Adversarial,
     source: Source,
     part: ClassNoise | SharedNoise,
-    betas: tuple[float, float],
     shared: Shared,
 ) -> Training:
     """Both learning rates fall along a line, and nothing is chosen."""
     training = assemble(
         source.door("noise"), part, criterion=criterion, scheduler=optim.linear,
-        rule=partial(torch.optim.Adam, betas=betas), **shared,
+        rule=partial(torch.optim.Adam, betas=BETAS), **shared,
     )  # fmt: skip
     return replace(training, keep_best=False)
