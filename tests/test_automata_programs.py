@@ -5,34 +5,22 @@ from typing import Any
 import pytest
 import tiny_automata as tiny
 import torch
-from tiny import image_source
-from torch import nn
 
-import reprogram
 from reprogram import optim
 from reprogram.criteria import SquaredError
-from reprogram.mappings import CellScores, Pixels
+from reprogram.mappings import CellScores
 from reprogram.model import BatchObjective, Reprogrammed
-from reprogram.program import Program
 from reprogram.transformations import Inject, StateMatrix
 from reprogram.transformations.automata import combined, scaled
 from reprogram.transformations.automata.pool import Pool, circles
-from reprogram.types import Cells, InputSpec, OutputSpec, TaskSpec, UserError
+from reprogram.types import UserError
 
 PARTS = {"inject": Inject, "matrix": StateMatrix}
-WORLDS = {"digits": (tiny.digits, tiny.digits_task), "growing": (tiny.growing, tiny.growing_task)}
-MAPPINGS = {"digits": CellScores, "growing": Pixels}
-RECIPES = {"nca-inject": "digits", "nca-global": "growing"}
-
-
-def world(name: str) -> tuple[Any, Any]:
-    source, task = WORLDS[name]
-    return source(), task()
 
 
 def bound(part: str, where: str, **numbers) -> tuple[Any, Any, Any]:
     """A transformation that is no longer at its start, its source and task."""
-    source, task = world(where)
+    source, task = tiny.world(where)
     share = {"share": 0.5} if part == "inject" else {}
     made = PARTS[part](**{"pool": 8, "steps": 3, "grown": 3, **share, **numbers})
     made.bind(source, task.spec)
@@ -42,7 +30,7 @@ def bound(part: str, where: str, **numbers) -> tuple[Any, Any, Any]:
     return made, source, task
 
 
-every = pytest.mark.parametrize("where", list(WORLDS))
+every = pytest.mark.parametrize("where", list(tiny.WORLDS))
 both = pytest.mark.parametrize("part", list(PARTS))
 
 
@@ -294,184 +282,3 @@ def test_circles() -> None:
     centres = (found[:, 0] * x).sum((1, 2)) / found.sum((1, 2, 3))
     assert centres.abs().max() <= 0.52
     del y
-
-
-def training(name: str, **numbers) -> tuple[Any, Any]:
-    source, task = world(RECIPES[name])
-    numbers = {"steps": 3, "pool": 12, "epochs": 3, "batch_size": 4, **numbers}
-    return reprogram.recipes.find(name)(source, task, **numbers), task
-
-
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_fit_save_load(name: str, tmp_path) -> None:
-    composed, task = training(name)
-    program = reprogram.fit(composed, task)
-    assert program.metrics["source_unchanged"]
-    assert type(composed.criterion) is SquaredError and not composed.keep_best
-    if name == "nca-global":
-        assert program.metrics["parameters"] == 6 * 7 // 2
-    program.save(tmp_path / "program")
-    again = Program.load(tmp_path / "program", composed.source)
-    x = task.test.batch(torch.arange(4))[0]
-    outputs = []
-    for one in (program, again):
-        torch.manual_seed(0)
-        outputs.append(one.model.eval()(x))
-    assert torch.equal(*outputs)
-    trained = dict(again.transformation.named_parameters(prefix="transformation"))
-    assert set(again.tensors()) == set(trained)
-
-
-class Stopped(Exception):
-    pass
-
-
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_resume_is_an_unbroken_run(name: str, tmp_path) -> None:
-    composed, task = training(name)
-    unbroken = reprogram.fit(composed, task)
-    filled = composed.transformation.memory()["kept.filled"]
-    assert filled.any()
-
-    def stop(progress) -> None:
-        if progress.step == 4:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        reprogram.fit(training(name)[0], task, tmp_path / "run", progress=stop,
-                      checkpoint_seconds=0)  # fmt: skip
-    resumed = reprogram.fit(training(name)[0], task, tmp_path / "run", resume=True)
-    for key, tensor in unbroken.tensors().items():
-        assert torch.equal(resumed.tensors()[key], tensor), key
-
-
-def test_a_program_learns_to_lead() -> None:
-    """An automaton of which every cell is an adversary says what is wanted."""
-    composed, task = training("nca-inject", share=1.0, epochs=12, learning_rate=0.05)
-    composed.bind(task.spec)
-    before = reprogram.evaluation.evaluate(composed.program(task.spec), task.test)["accuracy"]
-    program = reprogram.fit(composed, task)
-    assert program.metrics["test"]["accuracy"] > max(0.9, before)
-
-
-def test_gradients_of_unit_length() -> None:
-    parts = [torch.zeros(3, requires_grad=True), torch.zeros(2, 2, requires_grad=True)]
-    unused = torch.zeros(1, requires_grad=True)
-    optimizer = optim.normalised(torch.optim.SGD)([{"params": parts}, {"params": [unused]}], lr=0.5)
-    generator = torch.Generator().manual_seed(0)
-    gradients = [1e3 * torch.randn(p.shape, generator=generator) for p in parts]
-    for part, g in zip(parts, gradients, strict=True):
-        part.grad = g.clone()
-    optimizer.step()
-    for part, g in zip(parts, gradients, strict=True):
-        torch.testing.assert_close(part.detach(), -0.5 * g / g.norm())
-    parts[0].grad = torch.zeros(3)
-    optimizer.step()
-    assert all(torch.isfinite(p).all() for p in parts)
-
-
-def test_the_rate_drops() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = optim.drops(0.3, 0.7)(optimizer, 10)
-    rates = []
-    for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    assert rates == pytest.approx([1] * 3 + [0.1] * 4 + [0.01] * 3)
-
-
-def test_squared_error_of_cells_by_its_formula() -> None:
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.randn(2, 3, 4, 5, generator=generator)
-    target = torch.randint(5, (2, 3, 4), generator=generator)
-    weight = (torch.rand(2, 3, 4, generator=generator) < 0.5).float()
-    losses = SquaredError()(scores, target, weight)
-    for b in range(2):
-        wanted = sum(
-            0.5 * float(weight[b, y, x]) * (float(c == target[b, y, x]) - float(s)) ** 2
-            for y in range(3) for x in range(4) for c, s in enumerate(scores[b, y, x])
-        )  # fmt: skip
-        assert float(losses[b]) == pytest.approx(wanted, rel=1e-5)
-
-
-def test_squared_error_of_images() -> None:
-    generator = torch.Generator().manual_seed(0)
-    images, real = torch.rand(2, 3, 4, 2, 2, generator=generator)
-    losses = SquaredError()(images, real, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
-    wanted = nn.functional.mse_loss(images, real, reduction="none").mean((1, 2, 3))
-    torch.testing.assert_close(losses, wanted * torch.tensor([1.0, 1.0, 0.0]))
-
-
-def test_mappings_take_their_channels() -> None:
-    source, task = world("digits")
-    mapping = CellScores()
-    mapping.bind(source, task.spec)
-    state = torch.rand(2, 6, 5, 7)
-    scores = mapping(state)
-    assert scores.shape == (2, 5, 7, 3)
-    assert torch.equal(scores[1, 2, 3], state[1, 3:, 2, 3])
-    source, task = world("growing")
-    for channels in (None, 4):
-        pixels = Pixels(channels=channels)
-        pixels.bind(source, task.spec)
-        assert torch.equal(pixels(state), state[:, :4])
-
-
-def of(kind: Any, shape: tuple[int, ...], target: Any, wanted: tuple[int, ...] = ()) -> TaskSpec:
-    return TaskSpec("odd", InputSpec(kind, shape), ("a", "b", "c"), target=target, shape=wanted)
-
-
-CELLS = of("image", (1, 6, 6), "cells")
-BAD: dict[str, tuple[Any, str]] = {
-    "share": (lambda: Inject(share=0.0), r"'share' is 0.0; give .* \(0, 1\]"),
-    "share above": (lambda: Inject(share=1.5), "'share' is 1.5"),
-    "fresh": (lambda: Inject(fresh=-0.1), r"'fresh' is -0.1; give a share in \[0, 1\]"),
-    "damaged": (lambda: StateMatrix(damaged=2.0), "'damaged' is 2.0"),
-    "shares": (lambda: Inject(fresh=0.8, mutated=0.4), "'fresh' and 'mutated' are 0.8 and 0.4"),
-    "steps": (lambda: Inject(steps=0), "'steps' is 0; give 1 or more"),
-    "range": (lambda: Inject(steps=[9, 9]), r"'steps' is \[9, 9\]"),
-    "pool": (lambda: Inject(pool=-1), "'pool' is -1"),
-    "channels": (lambda: Pixels(channels=0), "'channels' is 0"),
-    "no automaton": (lambda: Inject().bind(image_source(), CELLS), "takes 'image' and has no rule"),
-    "colour": (
-        lambda: Inject().bind(tiny.digits(), of("image", (3, 6, 6), "cells")),
-        r"one grey channel into a state of 6; odd has images of shape \(3, 6, 6\)",
-    ),
-    "kind": (lambda: Inject().bind(tiny.growing(), CELLS), "from 'class'; odd is 'image'"),
-    "picture": (
-        lambda: StateMatrix().bind(tiny.growing(), of("class", (), "image", (9, 8, 8))),
-        r"at most the state's 6 channels.* wants \(9, 8, 8\)",
-    ),
-    "too few": (
-        lambda: CellScores().bind(
-            tiny.digits(), TaskSpec("odd", CELLS.input, tuple("abcdefgh"), target="cells")
-        ),
-        "odd has 8 classes, and a state of source given 6 channels",
-    ),
-    "no state": (lambda: CellScores().bind(image_source(), CELLS), "reads a state; .* 'classes'"),
-    "no cells": (
-        lambda: CellScores().bind(tiny.digits(), of("image", (1, 6, 6), "classes")),
-        "asks for classes: use Linear",
-    ),
-    "shape": (
-        lambda: Pixels().bind(
-            tiny.TinyImage(OutputSpec("image", (1, 28, 28))), of("class", (), "image", (1, 8, 8))
-        ),
-        r"shape \(1, 8, 8\); source given returns image \(1, 28, 28\)",
-    ),
-    "classes": (lambda: Pixels().bind(tiny.growing(), CELLS), "Pixels predicts an image"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", list(BAD))
-def test_bad_input_is_told_in_one_line(case: str) -> None:
-    make, message = BAD[case]
-    with pytest.raises(UserError, match=message) as caught:
-        make()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_state_with_other_channels_is_refused() -> None:
-    with pytest.raises(UserError, match="6 channels"):
-        tiny.digits()(Cells(torch.zeros(1, 5, 6, 6)))

@@ -68,3 +68,12 @@ class TinyImage:
 
     def __init__(self, output: OutputSpec) -> None:
         self.output = output
+
+
+WORLDS = {"digits": (digits, digits_task), "growing": (growing, growing_task)}
+
+
+def world(name: str) -> tuple[Any, Any]:
+    """A source and a task for it."""
+    source, task = WORLDS[name]
+    return source(), task()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -73,6 +75,23 @@ class Inject(Intervention):
         """Make an adversary that knows nothing yet."""
         super().bind(source, task)
         self.adversary = rule_of(self, source).fresh(torch.Generator().manual_seed(self.seed))
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Make these the adversary's weights.
+
+        Raises:
+            UserError: if one is missing, unknown, or of another shape.
+        """
+        own = self.adversary.state_dict()
+        for name in sorted(own.keys() | weights.keys()):
+            given, wanted = (
+                tuple(told[name].shape) if name in told else "none" for told in (weights, own)
+            )
+            if given != wanted:
+                raise UserError(f"argument 'weights' has {name!r} of shape {given}; the adversary "
+                                f"has {wanted}")  # fmt: skip
+        self.adversary.load_state_dict(dict(weights))
 
     def mask(self, state: Float[Tensor, "batch c h w"]) -> Bool[Tensor, "batch 1 h w"]:
         """Which cells are adversaries."""
