@@ -193,8 +193,8 @@ CASES = {
 }  # fmt: skip
 
 
-# Parts that read texts or write tokens: test_tokenizer_parts, test_vocabulary, test_prompts.
-LANGUAGE = ("tokens", "vocabulary", "prompts")
+# Parts that read texts, or write tokens, noise or states, stand in tests of their own.
+APART = ("tokens", "vocabulary", "prompts", "noise", "automata")
 
 
 @pytest.fixture(params=CASES, name="case")
@@ -223,7 +223,7 @@ def bound(case: Case) -> Bound:
 def test_every_public_part_stands_under_the_laws() -> None:
     tested = {type(m).__name__ for case in CASES.values() for m in case.make().modules()}
     public = {n for n in transformations.__all__
-              if getattr(transformations, n).__module__.split(".")[2] not in LANGUAGE}  # fmt: skip
+              if getattr(transformations, n).__module__.split(".")[2] not in APART}  # fmt: skip
     assert public - {"Transformation"} <= tested
 
 
