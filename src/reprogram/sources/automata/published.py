@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reprogram.files import find_file
 from reprogram.sources.automata.cells import Cell
@@ -123,8 +123,9 @@ def published_automaton(name: str, *, steps: int | None = None) -> AutomatonSour
         path = find_file(found.path, sha256=found.sha256)
     except UserError as error:
         raise UserError(f"{error} (its arrays are those of {found.origin})") from None
+    cell = found.cell()
     with np.load(path, allow_pickle=False) as arrays:
-        cell = fill(found.cell(), _state(found.cell(), list(arrays.values())))
+        fill(cell, _state(cell, list(arrays.values())))
     return automaton_source(
         cell, steps=found.steps if steps is None else steps, shape=found.shape,
         uri=f"zoo:{name}" if steps is None else f"zoo:{name}?steps={steps}", names=found.names,
@@ -143,13 +144,11 @@ def published_adversary(name: str) -> dict[str, Tensor]:
     if name not in ADVERSARIES:
         raise nearest("published adversary", name, ADVERSARIES)
     bundle = ADVERSARIES[name]
-    numbers = np.frombuffer(_member(bundle.archive, bundle.member)[: 4 * _size(bundle)], "<f4")
-    arrays, begin = [], 0
-    for layer in _layers(bundle.cell()):
-        for size in (layer.weight.numel(), layer.bias.numel()):
-            arrays.append(numbers[begin : begin + size])
-            begin += size
-    return _state(bundle.cell(), arrays)
+    with torch.random.fork_rng(devices=[]):  # first weights drawn and overwritten: leave no trace
+        cell = bundle.cell()
+    ends = np.cumsum([p.numel() for p in cell.parameters()])
+    content = _member(bundle.archive, bundle.member)[: 4 * ends[-1]]  # then it describes itself
+    return _state(cell, np.split(np.frombuffer(content, "<f4"), ends[:-1]))
 
 
 def published_matrix(name: str) -> Tensor:
@@ -174,21 +173,11 @@ def _member(archive: str, name: str) -> bytes:
         return file.read(name)
 
 
-def _layers(cell: Cell) -> list[nn.Linear]:
-    """From the first to the last."""
-    return [layer for layer in cell.children() if isinstance(layer, nn.Linear)]
-
-
-def _size(bundle: Bundle) -> int:
-    """Numbers of the cell; behind them the file describes itself."""
-    return sum(p.numel() for p in bundle.cell().parameters())
-
-
 def _state(cell: Cell, arrays: Sequence[np.ndarray]) -> dict[str, Tensor]:
     """Kernels (..., inputs, outputs) and biases in turns, as the cell's state dict."""
     names = [name for name, _ in cell.named_parameters()]  # weight, bias, weight, bias, ...
     state = {}
     for name, own, array in zip(names, cell.parameters(), arrays, strict=True):
-        value = torch.from_numpy(array.copy())
+        value = torch.from_numpy(array.copy())  # what is read may not be written
         state[name] = value.reshape(own.T.shape).T.contiguous() if own.ndim == 2 else value
     return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class AutomatonSource(TorchSource):
     def rollout(self) -> Rollout:
         """The run, with its rule and its number of steps."""
         return self.chain[-1]  # pyright: ignore[reportReturnType]
+
+    def run(self, x: Batch) -> Iterator[Tensor]:
+        """Every state, from the first one that is given to the last."""
+        return self.rollout.run(x)  # pyright: ignore[reportArgumentType]
 
     def fingerprint(self) -> str:
         """SHA-256 over the weights, the specifications and the number of steps."""
