@@ -87,6 +87,18 @@ def test_an_adversary_acts_in_its_cells_alone() -> None:
     assert torch.equal(alone, rule(cells.values))
 
 
+def test_weights_are_put_whole_or_not_at_all() -> None:
+    made, source, _ = bound("inject", "digits")
+    weights = source.rollout.cell.state_dict()
+    made.put(weights)
+    for name, tensor in made.adversary.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    with pytest.raises(UserError, match=r"'out.bias' of shape none; the adversary has \(5,\)"):
+        made.put({name: w for name, w in weights.items() if name != "out.bias"})
+    with pytest.raises(UserError, match=r"'out.bias' of shape \(4,\)"):
+        made.put({**weights, "out.bias": torch.zeros(4)})
+
+
 def test_as_many_adversaries_as_asked() -> None:
     made, _, task = bound("inject", "digits", share=0.25)
     masks = torch.cat([made.eval()(task.train.batch(torch.arange(12))[0]).mask for _ in range(40)])
@@ -219,6 +231,15 @@ def test_a_new_state_takes_an_empty_place() -> None:
     assert sorted(slots.tolist()) == [8, 9, 10, 11] and not going.any()
     with pytest.raises(UserError, match="'pool' is 12 and a batch has 13"):
         pool.visit(torch.arange(13.0), fresh=0.0, mutated=0.0)
+
+
+def test_nobody_goes_on_from_what_is_not_finite() -> None:
+    pool = Pool(4, (2, 4, 4), ())
+    fill(pool, torch.tensor([1.0, torch.inf, 3.0]))
+    pool.put(torch.tensor([0]), torch.ones(1), torch.full((1, 2, 4, 4), torch.nan),
+             torch.zeros(1, 1, 4, 4, dtype=torch.bool))  # fmt: skip
+    visit = pool.visit(torch.tensor([1.0, torch.inf, 3.0]), fresh=0.0, mutated=0.0)
+    assert visit.going.tolist() == [False, False, True]
 
 
 @every

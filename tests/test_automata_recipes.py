@@ -229,7 +229,8 @@ def test_a_program_that_does_nothing_leaves_the_automaton_as_it_is() -> None:
     seeds = task.test.subset([0, 2, 4])
     for row in stability(program, seeds, steps=[2, 3], remove=1):
         assert row["mse_untouched"] < 1e-9
-    program.transformation.put(0.5 * torch.eye(6))
+    matrix: Any = program.transformation
+    matrix.put(0.5 * torch.eye(6))
     found = {r["run"]: r["mse_untouched"] for r in stability(program, seeds, steps=[3])}
     assert found["program"] > 1e-3 > found["untouched"]
 

@@ -1,14 +1,15 @@
 """Published adversaries and matrices inside the published automata: `-m paper`, some minutes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import torch
 
 import reprogram
 from reprogram.diagnose import stability
 from reprogram.program import Program
 from reprogram.sources.automata.published import published_adversary, published_matrix
+from reprogram.tasks.base import Split, Task
 
 pytestmark = pytest.mark.paper
 
@@ -22,8 +23,15 @@ def put(recipe: str, source: Any, task: Any, values: Any, **numbers: Any) -> Pro
     """The program of published values."""
     training = reprogram.recipes.find(recipe)(source, task, pool=0, **numbers)
     training.bind(task.spec)
-    training.transformation.put(values)
+    part: Any = training.transformation
+    part.put(values)
     return training.program(task.spec)
+
+
+def few(task: Task, rows: Sequence[int]) -> Split:
+    """Of its test rows."""
+    assert task.test is not None
+    return task.test.subset(list(rows))
 
 
 def by_run(rows: list[dict[str, Any]], step: int) -> dict[str, dict[str, Any]]:
@@ -34,8 +42,7 @@ def test_a_tenth_of_the_cells_makes_the_others_say_eight():
     source = reprogram.load_source("zoo:selforg-mnist-ca")
     task = reprogram.load_task("cells:mnist?say=8")
     program = put("nca-inject", source, task, published_adversary("eight"))
-    few = task.test.subset(torch.arange(64))
-    rows = stability(program, few, steps=[200, 400], remove=200, batch_size=64)
+    rows = stability(program, few(task, range(64)), steps=[200, 400], remove=200, batch_size=64)
     led = by_run(rows, 200)["program"]
     assert led["accuracy"] == pytest.approx(0.980, abs=0.015)
     assert led["majority"] >= 0.98
@@ -56,7 +63,7 @@ def test_a_matrix_grows_another_lizard(name: str):
     task = reprogram.load_task(f"grow:{picture}")
     program = put("nca-global", source, task, published_matrix(name))
     for start, wanted in enumerate((seed, grown)):
-        rows = stability(program, task.test.subset([start, start + 2]), steps=[200])
+        rows = stability(program, few(task, [start, start + 2]), steps=[200])
         assert by_run(rows, 200)["program"]["mse"] == pytest.approx(wanted, rel=0.25)
 
 
@@ -65,6 +72,6 @@ def test_sixty_percent_turn_the_lizard_red():
     task = reprogram.load_task("grow:lizard_red")
     program = put("nca-inject", source, task, published_adversary("red_60"), share=0.6,
                   mapping="Pixels")  # fmt: skip
-    rows = stability(program, task.test.subset([1, 3]), steps=[80, 200])
+    rows = stability(program, few(task, [1, 3]), steps=[80, 200])
     assert by_run(rows, 80)["program"]["mse"] == pytest.approx(0.00268, rel=0.3)
     assert by_run(rows, 200)["program"]["mse"] == pytest.approx(0.00286, rel=0.4)

@@ -91,9 +91,9 @@ class Pool(nn.Module):
         )
 
     def put(self, slots: Tensor, keys: Tensor, states: Tensor, masks: Tensor) -> None:
-        """Lay states down."""
+        """Lay states down; nobody goes on from one that is not finite."""
         self.states[slots], self.masks[slots], self.keys[slots] = states, masks, keys
-        self.filled[slots] = True
+        self.filled[slots] = states.isfinite().flatten(1).all(1)
 
 
 def _first(slots: list[int], fits: list[bool]) -> int | None:
