@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reprogram.cli import options, runs
+from reprogram.cli import drawing, options, runs
 from reprogram.cli.exits import tell
 
 if TYPE_CHECKING:
@@ -33,22 +33,34 @@ class Format(StrEnum):
 def predict(
     run: options.Run,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILES...", help="Of the kinds that fit reads.")
+        list[str],
+        typer.Argument(
+            metavar="FILES...",
+            help="Of the kinds that fit reads; classes that are wanted, of a program that makes "
+            "images: all for every one.",
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="A .csv or .jsonl.", show_default="stdout"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="A .csv or .jsonl; a .png, .gif or .npz of images; a .gif of an automaton's run.",
+            show_default="stdout",
+        ),
     ] = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="csv, or what --out's name ends in.")
     ] = None,
+    count: Annotated[int, typer.Option("--count", help="Images of each class that is wanted.")] = 8,
     label: options.Label = None,
+    seed: options.Seed = None,
     source: options.Source = None,
     device: options.Device = None,
     strict: options.Strict = True,
     debug: options.Debug = False,
 ) -> None:
-    """Predict the class of each sample in files, in their order.
+    """Predict the class of each sample in files, in their order; or make images of classes.
 
     Each row carries its file's name (or file:line, or the table's id), the likeliest class, and the
     probability of every class.
@@ -57,10 +69,17 @@ def predict(
     from reprogram import tasks
     from reprogram.files import atomic_write
 
-    chosen = _format(form, out)
     program = runs.open_program(run, source=source, strict=strict, device=device)
+    if program.task.target == "image":
+        print(drawing.drawn(program, files, out, count=count, seed=seed or 0))
+        return
+    films = program.task.target == "cells" and out is not None and out.suffix.lower() == ".gif"
+    chosen = Format.csv if films else _format(form, out)
     record = runs.read_record(run) or {}
     reading = tasks.read(files, program.task, label=label or record.get("label", "label"))
+    if films and out is not None:
+        drawing.filmed(program, reading, out, seed=seed or 0)
+        return
     labels: list[str] = []
     lines = _lines(program, reading, chosen, labels)
     if out is None:

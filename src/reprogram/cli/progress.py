@@ -71,9 +71,14 @@ class Display:
         self.console.print(text, soft_wrap=True)
 
     def _told(self, report: Report, now: float) -> str:
+        from reprogram.tasks.metrics import headline
+
         rate = (report.step - (self.first or 0)) / max(now - self.began, 1e-9)
         left = datetime.timedelta(seconds=round((report.steps - report.step) / rate))
         told = [f"step {report.step}/{report.steps}", f"loss {report.loss:.3f}"]
-        if "accuracy" in report.validation:
-            told.append(f"validation accuracy {report.validation['accuracy']:.3f}")
+        if report.validation:
+            name = headline(report.validation)
+            told.append(
+                f"validation {name} {report.validation[name]:.{5 if name == 'mse' else 3}f}"
+            )
         return "  ".join([*told, f"{rate:.1f} steps/s", f"ETA {left}"])

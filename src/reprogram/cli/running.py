@@ -85,9 +85,10 @@ def carry_out(
             )
             metrics = _metrics(program, out)
             controls = metrics.setdefault("controls", {})
-            if task.test is not None and "majority" not in controls:
+            told = task.spec.target in ("classes", "labels", "tokens")
+            if told and task.test is not None and "majority" not in controls:
                 controls["majority"] = diagnose.majority(task)["accuracy"]
-            if order.controls and "linear_probe" not in controls:
+            if order.controls and len(controls) <= told:
                 spent = source.ledger.spent
                 metrics["controls"] = diagnose.controls(
                     recipe, source, task,
@@ -123,10 +124,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def summary(done: Done, following: str) -> str:
     """What a run came to, a line each."""
+    from reprogram.tasks.metrics import headline
+
     metrics, lines = done.metrics, {}
     for split in ("test", "validation"):
-        if "accuracy" in metrics.get(split, {}):
-            lines[f"{split} accuracy"] = f"{metrics[split]['accuracy']:.3f}"
+        if measured := metrics.get(split):
+            name = headline(measured)
+            lines[f"{split} {name}"] = f"{measured[name]:.{4 if name == 'mse' else 3}f}"
     for name, value in metrics.get("controls", {}).items():
         lines[f"  {name.replace('_', ' ')}"] = f"{value:.3f}"
     paid = f", for {metrics['cost']:,.2f}" if "cost" in metrics else ""

@@ -1,9 +1,8 @@
 """Will it work, and was it the pre-training? Controls that every result is shown beside."""
 
-from reprogram.diagnose.automata import stability
+from reprogram.diagnose.automata import stability, untouched
 from reprogram.diagnose.classical import boosting, logistic
 from reprogram.diagnose.controls import (
-    controls,
     linear_probe,
     majority,
     mapping_alone,
@@ -13,6 +12,7 @@ from reprogram.diagnose.controls import (
 )
 from reprogram.diagnose.generators import conditional_gan, generated, rejection
 from reprogram.diagnose.infill import diversity, infilling, propose, recovery
+from reprogram.diagnose.suite import controls
 from reprogram.diagnose.text import fingerprints, ngrams, positional
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "rejection",
     "scratch",
     "stability",
+    "untouched",
 ]

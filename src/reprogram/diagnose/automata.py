@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.diagnose.classical import reported_split
 from reprogram.draws import forked_rng
+from reprogram.evaluation import Prepared, measure
+from reprogram.model import Reprogrammed
 from reprogram.program import Program
-from reprogram.tasks.base import Split
+from reprogram.tasks.base import Split, Task
+from reprogram.train import Training
+from reprogram.transformations import Transformation
 from reprogram.transformations.automata import Intervention
 from reprogram.transformations.automata.pool import circles
 from reprogram.types import Cells, UserError
@@ -89,6 +94,39 @@ def stability(
         grid = "x".join(map(str, cells.values.shape[2:]))  # pyright: ignore
         rows += [{"run": r, "grid": grid, "step": s} | _means(f) for (r, s), f in found.items()]
     return rows
+
+
+def untouched(training: Training, task: Task) -> dict[str, float]:
+    """Of the automaton alone, from the same starts: what no program has to do with.
+
+    Arguments:
+        training: Fresh from a recipe; it is bound here and not trained.
+        task: With a test split.
+
+    Raises:
+        UserError: if there is no test split.
+    """
+    test = reported_split(task)
+    training.bind(task.spec)
+    alone = _Alone(training.transformation)
+    model = Reprogrammed(training.source, alone, training.mapping)
+    return measure(model, Prepared(alone, test, training.device), 64, task.spec.judge)
+
+
+class _Alone(Transformation):
+    """Where the runs of another transformation start, without what it does on the way."""
+
+    random = True
+
+    def __init__(self, part: Transformation) -> None:
+        super().__init__()
+        self.part = part
+
+    def prepare(self, x: Any) -> Any:
+        return self.part.prepare(x)
+
+    def forward(self, prepared: Any) -> Cells:
+        return self.part(prepared)._replace(intervene=None)
 
 
 def _means(found: list[Sums]) -> dict[str, float]:

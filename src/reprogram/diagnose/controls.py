@@ -1,4 +1,4 @@
-"""The four controls, computed the same way everywhere.
+"""The controls, computed the same way everywhere.
 
 Each gives every metric of the test split.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 from reprogram import optim
 from reprogram.diagnose.classical import STRENGTHS, chances, reported_split
 from reprogram.diagnose.network import text_network
-from reprogram.diagnose.text import ngrams
 from reprogram.evaluation import Prepared, measure
 from reprogram.loop import Loop
 from reprogram.mappings import Fixed
@@ -208,40 +206,6 @@ def small_program(task: Task, *, epochs: int | None = None, seed: int = 0) -> Pr
         seed=seed,
     )
     return fit(training, task)
-
-
-def controls(
-    recipe: Recipe,
-    source: Source,
-    task: Task,
-    *,
-    tell: Callable[[str], None] = lambda _: None,
-    **numbers: Any,
-) -> dict[str, float]:
-    """Majority, linear probe, random source and scratch, and n-grams of texts: accuracies on test.
-
-    Arguments:
-        recipe: The recipe under control.
-        source: Its source; one whose weights cannot be seen has no random control.
-        task: With a test split.
-        tell: Called with the name of each control before it starts.
-        **numbers: The recipe's parameters.
-    """
-    seed = numbers.get("seed", 0)
-    parts: dict[str, Callable[[], Metrics]] = {
-        "majority": lambda: majority(task),
-        "linear_probe": lambda: linear_probe(recipe(source, task, **numbers), task),
-        "scratch": lambda: scratch(task, seed=seed),
-    }
-    if task.spec.input.kind == "text":
-        parts["ngrams"] = lambda: ngrams(task, seed=seed)
-    if source.open:
-        parts["random_source"] = lambda: random_source(recipe, source, task, **numbers)
-    values = {}
-    for name, part in parts.items():
-        tell(name)
-        values[name] = part()["accuracy"]
-    return values
 
 
 class _SmallNetwork(Transformation):

@@ -39,6 +39,7 @@ def conditional_gan(
     learning_rate: float = 0.001,
     discriminator_lr: float = 0.001,
     width: int = 32,
+    shift: int = 2,
     noise: int = 64,
     channels: int = 128,
     seed: int = 0,
@@ -58,6 +59,7 @@ def conditional_gan(
         learning_rate: Of the generator's Adam; it falls along a line to zero.
         discriminator_lr: Of the discriminator's; likewise.
         width: Channels of the discriminator.
+        shift: Most pixels by which what it sees is moved.
         noise: Numbers that are drawn for a sample.
         channels: Of the generator's first map; each later one has half of them.
         seed: Of every draw.
@@ -80,7 +82,7 @@ def conditional_gan(
         epochs=math.ceil(steps / math.ceil(len(task.train) / batch_size)),
         batch_size=batch_size,
         criterion=Adversarial(
-            steps=updates, learning_rate=discriminator_lr, width=width, seed=seed
+            steps=updates, learning_rate=discriminator_lr, width=width, shift=shift, seed=seed
         ),
         seed=seed,
         keep_best=False,

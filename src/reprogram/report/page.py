@@ -7,7 +7,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from reprogram.program import Program
-from reprogram.report import samples, sections
+from reprogram.report import made, samples, sections
 from reprogram.report.content import predict, read_files
 from reprogram.report.html import Markup, tag, without_folders
 from reprogram.tasks.base import Task
@@ -75,6 +75,8 @@ def _of_program(program: Program, task: Task | None) -> list[Section]:
         ("Pattern", tag("div", *shown, class_="side") if shown else None,
          "this transformation trains nothing that has a picture."),
     ]  # fmt: skip
+    if program.task.target in ("image", "cells"):
+        return [*parts, *_made(program, task)]
     one = program.task.target == "classes"
     predicted = predict(program, task) if task is not None and one else None
     why = "the task could not be loaded." if task is None else "the task has no labelled row."
@@ -92,6 +94,19 @@ def _of_program(program: Program, task: Task | None) -> list[Section]:
          f"the mapping {name} does not tell one."),
         ("Confusion matrix", confused, why),
     ]  # fmt: skip
+
+
+def _made(program: Program, task: Task | None) -> list[Section]:
+    """What a program makes, of one that makes images or runs an automaton."""
+    gone = "the task could not be loaded."
+    if task is None:
+        return [("Made", None, gone)]
+    judged = program.source.output.kind == "image"
+    drawn = made.images(program, task) if judged else None
+    return [
+        ("Images", drawn, "the source is no generator."),
+        ("Runs", made.run(program, task), "the source has no steps."),
+    ]
 
 
 def _section(title: str, shown: Markup | None, why: str) -> Markup:

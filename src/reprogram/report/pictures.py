@@ -77,16 +77,33 @@ def embed(pixels: np.ndarray, told: str, *, width: int, square: bool = True) -> 
 
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
     rows, columns = pixels.shape[:2]
     height = round(width * rows / columns) if square else min(max(round(width * 0.45), 60), 220)
+    small = max(rows, columns) < SMALL
+    return embed_file(file.getvalue(), "png", told, width, max(height, 1), pixels=small)
+
+
+def embed_file(
+    content: bytes, form: str, told: str, width: int, height: int, *, pixels: bool = False
+) -> Markup:
+    """The file of a picture inside the page.
+
+    Arguments:
+        content: The file.
+        form: ``png`` or ``gif``.
+        told: What is seen, for readers who do not see it.
+        width: On the page, in pixels.
+        height: Likewise.
+        pixels: Whether pixels are shown as squares.
+    """
+    data = base64.b64encode(content).decode()
     return tag(
         "img",
-        src=f"data:image/png;base64,{data}",
+        src=f"data:image/{form};base64,{data}",
         alt=told,
         width=width,
-        height=max(height, 1),
-        class_="pixels" if max(rows, columns) < SMALL else None,
+        height=height,
+        class_="pixels" if pixels else None,
     )
 
 

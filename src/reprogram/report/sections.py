@@ -15,6 +15,7 @@ from reprogram.report import svg
 from reprogram.report.content import Files, Predicted
 from reprogram.report.html import Markup, figure, join, number, short, table, tag, without_folders
 from reprogram.report.pictures import heat
+from reprogram.tasks.metrics import HEADLINES, headline
 from reprogram.types import InputSpec, TaskSpec
 
 SPLITS = ("train", "validation", "test")
@@ -77,14 +78,20 @@ def results(files: Files) -> Markup | None:
     ]
     shown = [table(["", *splits], rows)]
     measured = _numbers(metrics[splits[-1]])
-    if "accuracy" in measured:
+    name = headline(measured)
+    if name in HEADLINES:
         this = f"this program, {splits[-1]}"
-        compared = {this: measured["accuracy"]}
+        compared = {this: measured[name]}
         compared |= {_spaced(k): v for k, v in _numbers(metrics.get("controls")).items()}
-        caption = "Accuracy beside the controls, measured on test." if len(compared) > 1 else (
-            "Accuracy; no control was computed: give fit --controls."
+        title = f"{name[0].upper()}{name[1:]}"
+        caption = f"{title} beside the controls, measured on test." if len(compared) > 1 else (
+            f"{title}; no control was computed: give fit --controls."
         )  # fmt: skip
-        shown.append(figure(svg.bars(compared, "accuracy, as a fraction", strong=this), caption))
+        error = name == "mse"
+        unit = "lower is better" if error else "as a fraction"
+        full = (max(compared.values()) or 1.0) if error else 1.0
+        bars = svg.bars(compared, f"{name}, {unit}", strong=this, full=full)
+        shown.append(figure(bars, caption))
     return tag("div", *shown, class_="side")
 
 

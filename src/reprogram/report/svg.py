@@ -60,12 +60,12 @@ def chart(curves: Curves, told: str, *, mark: float | None = None, along: str = 
     return _svg(width, height, told, parts)
 
 
-def bars(values: Mapping[str, float], told: str, *, strong: str) -> Markup:
-    """Fractions as bars from 0 to 1, the one named ``strong`` in the accent colour."""
+def bars(values: Mapping[str, float], told: str, *, strong: str, full: float = 1.0) -> Markup:
+    """Numbers as bars from 0 to ``full``, the one named ``strong`` in the accent colour."""
     width, left, step, room = 460, 150, 26, 250
     parts = [tag("title", told)]
     for i, (name, value) in enumerate(values.items()):
-        y, share = 4 + i * step, min(max(value, 0.0), 1.0)
+        y, share = 4 + i * step, min(max(value / full, 0.0), 1.0)
         parts += [
             _text(name, left - 10, y + 14, "end"),
             _box(left, y, room, 18, "rail"),

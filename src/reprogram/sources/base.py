@@ -88,6 +88,10 @@ class Source(nn.Module):
             for rows in zip(*arrays, strict=True)
         ]
 
+    def run(self, x: Batch) -> Iterator[Tensor]:
+        """What comes out step by step, where a source has steps: the last one is the output."""
+        yield self(x)
+
     def door(self, name: str) -> Source:
         """The same weights entered elsewhere.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -74,6 +74,20 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float | None]] = {
 
 
 LABEL_METRICS = ("accuracy", "roc_auc", "pr_auc")
+
+
+HEADLINES = ("accuracy", "wanted", "mse")
+
+
+def headline(measured: Mapping[str, float]) -> str:
+    """The metric that a task is told by: accuracy; of images the share that is read as wanted, or
+    their error.
+
+    Example:
+        >>> headline({"loss": 0.3, "mse": 0.3})
+        'mse'
+    """
+    return next((name for name in HEADLINES if name in measured), "loss")
 
 
 def metrics(
