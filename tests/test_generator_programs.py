@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import image_task
 from tiny_generators import NOISE, drawing_source, drawing_spec, drawing_task, shown
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,6 +15,7 @@ from typechecker import unchecked
 
 from reprogram import Program, optim, parts
 from reprogram.criteria import Adversarial
+from reprogram.criteria.adversarial import scattered, shifted
 from reprogram.criteria.discriminators import Discriminator, SeparateHeads
 from reprogram.diagnose import conditional_gan, random_source, rejection
 from reprogram.model import Reprogrammed
@@ -25,7 +27,7 @@ from reprogram.transformations.noise import largest
 from reprogram.types import InputSpec, OutputSpec, TaskSpec, UserError
 
 PARTS = {"class": lambda: ClassNoise(hidden=16), "shared": lambda: SharedNoise(embedding=2)}
-SMALL: dict[str, Any] = {"width": 4, "batch_size": 20, "epochs": 3}
+SMALL: dict[str, Any] = {"shift": 1, "width": 4, "batch_size": 20, "epochs": 3}
 WANTED = torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0])
 
 
@@ -52,6 +54,10 @@ def test_noise_of_the_sources_size(part: Transformation) -> None:
     noise = part(part.prepare(WANTED))
     assert noise.shape == (5, NOISE)
     assert not torch.equal(noise, part(part.prepare(WANTED)))  # drawn anew
+
+
+def test_nothing_is_wanted(part: Transformation) -> None:
+    assert part(part.prepare(WANTED[:0])).shape == (0, NOISE)
 
 
 def test_equal_generators_draw_equal_noise(part: Transformation) -> None:
@@ -180,6 +186,28 @@ def test_the_discriminator_learns(heads: Any, unlabelled: bool) -> None:
     assert judge(real, real, weight).mean() < judge(fake, real, weight).mean()
 
 
+def test_images_are_moved_by_a_few_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.zeros(40, 1, 8, 8)
+    x[:, :, 4, 4] = 1
+    places = scattered(x, 2, generator)[:, 0].nonzero()[:, 1:]
+    assert len(places) == 40 and set(places.flatten().tolist()) == {2, 3, 4, 5, 6}
+    assert len(shifted(x, 2, generator)[:, 0].nonzero()[:, 1:].unique(dim=0)) == 1
+    assert torch.equal(scattered(x, 0, generator), x)
+
+
+def test_evaluations_of_a_step_meet_the_same_shift() -> None:
+    judge = criterion(shift=2)
+    fake, real, weight, _ = batch()
+    first = judge(fake, real, weight)
+    assert torch.equal(first, judge(fake, real, weight))
+    judge.observe(fake, real, weight)
+    judge.advance(0, 9)
+    other = criterion(shift=2)
+    other.load_state_dict(judge.state_dict())
+    assert torch.equal(judge(fake, real, weight), other(fake, real, weight))
+
+
 def test_separate_discriminators_share_nothing() -> None:
     network = SeparateHeads((1, 8, 8), 2, width=4).eval()
     x, y = torch.rand(6, 1, 8, 8), torch.tensor([1, 0, 1, 1, 0, 1])
@@ -277,9 +305,15 @@ LEARNED = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_draws_what_is_wanted(name: str) -> None:
-    numbers = {"updates": 2, "batch_size": 40, "discriminator_lr": 0.01, **LEARNED[name]}
+    numbers = {
+        "shift": 0,
+        "updates": 2,
+        "batch_size": 40,
+        "discriminator_lr": 0.01,
+        **LEARNED[name],
+    }
     task = drawing_task(test=0)
-    program = fit(RECIPES[name](drawing_source(), task, **numbers), task)
+    program = fit(RECIPES[name](drawing_source(), task, **{**same, **LEARNED[name]}), task)
     wanted = torch.arange(200.0) % 2
     right = shown(_drawn(program.model, wanted)) == wanted.long()
     assert right.float().mean() > 0.95
@@ -296,6 +330,11 @@ def test_rejection_draws_what_is_wanted() -> None:
     told = rejection(drawing_source(), task, epochs=10)
     assert told["mse"] < 0.1
     assert 0 < told["kept"] <= 1
+
+
+def test_a_gan_is_no_control_of_classes() -> None:
+    with pytest.raises(UserError, match="corners asks for classes"):
+        conditional_gan(image_task())
 
 
 def test_a_conditional_gan_is_trained_from_scratch() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reprogram.criteria.base import Criterion
 from reprogram.criteria.discriminators import SeparateHeads, SharedHeads
@@ -31,6 +32,9 @@ class Adversarial(Criterion):
     ``(1 + pi) R + relu(F - pi E relu(1 + D_y(real)))``, and pi rises along a line from one divided
     by the number of classes to 1.
 
+    With ``shift`` what the discriminator sees is moved by a few pixels, reals and fakes alike, so
+    that it cannot learn few reals by heart. The papers do not.
+
     Valid for tasks that want images; the class of each is the largest in its row of ``weight``
     (batch, classes), and a row of zeros has no label and the loss 0.
 
@@ -40,6 +44,8 @@ class Adversarial(Criterion):
           https://arxiv.org/abs/2201.02692
         | Reprogramming GANs via Input Noise Design (Lee, Seo, Varshney, 2020, ECML PKDD):
           ``heads="separate"``
+        | Differentiable Augmentation for Data-Efficient GAN Training (Zhao, Liu, Lin, Zhu, Han,
+          2020): ``shift``. https://arxiv.org/abs/2006.10738
 
     Arguments:
         heads: One discriminator with a head for each class (``"shared"``), or a discriminator for
@@ -50,7 +56,8 @@ class Adversarial(Criterion):
         learning_rate: Of its Adam, > 0.
         betas: Of its Adam, each in [0, 1).
         width: Channels of the discriminator, >= 1.
-        seed: Of its first weights.
+        shift: Most pixels by which an image is moved each way, >= 0.
+        seed: Of its first weights, and of the shifts.
 
     Raises:
         UserError: if an argument is out of its range.
@@ -80,12 +87,14 @@ class Adversarial(Criterion):
         learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.0, 0.9),
         width: int = 32,
+        shift: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if heads not in HEADS:
             raise UserError(f"argument 'heads' is {heads!r}; give {' or '.join(map(repr, HEADS))}")
-        for name, value, least in (("warm", warm, 0), ("steps", steps, 1), ("width", width, 1)):
+        whole = {"warm": (warm, 0), "steps": (steps, 1), "width": (width, 1), "shift": (shift, 0)}
+        for name, (value, least) in whole.items():
             if value < least:
                 raise UserError(f"argument {name!r} is {value}; give {least} or more")
         if not 0 < learning_rate < float("inf"):
@@ -94,7 +103,7 @@ class Adversarial(Criterion):
             raise UserError(f"argument 'betas' is {betas}; give two numbers in [0, 1)")
         self.heads, self.unlabelled, self.warm, self.steps = heads, unlabelled, warm, steps
         self.learning_rate, self.betas, self.width = learning_rate, betas, width
-        self.seed = seed
+        self.shift, self.seed = shift, seed
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Create the discriminator under the seed.
@@ -115,6 +124,7 @@ class Adversarial(Criterion):
             self.discriminator.parameters(), lr=self.learning_rate, betas=self.betas
         )
         self.kept: tuple[Images, Images] | None = None  # fakes and reals of a step
+        self.step = 0
 
     def train(self, mode: bool = True) -> Adversarial:
         """The discriminator itself is in training within its own updates only."""
@@ -129,7 +139,9 @@ class Adversarial(Criterion):
     ) -> Float[Tensor, " batch"]:
         """One loss a sample, times its weight."""
         del target
-        return -self.discriminator(prediction, weight.argmax(1)) * weight.sum(1)
+        # One shift for all: each evaluation of a step must meet the same.
+        seen = shifted(prediction, self.shift, self._generator(2 * self.step))
+        return -self.discriminator(seen, weight.argmax(1)) * weight.sum(1)
 
     def observe(self, prediction: Tensor, target: Tensor, weight: Tensor) -> None:
         """Keep the labelled images of a step, for :meth:`advance`."""
@@ -139,17 +151,19 @@ class Adversarial(Criterion):
 
     def advance(self, step: int, steps: int) -> None:
         """The discriminator's updates on what was observed."""
+        self.step = step + 1
         if self.kept is None:
             return
         (fakes, y), (reals, _) = self.kept
         self.kept = None
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * (1 - step / steps)
-        pi = self.share(step, steps)
+        pi, generator = self.share(step, steps), self._generator(2 * step + 1)
         self.discriminator.requires_grad_(True).train()
         for fake, real, own in zip(
             *(part.chunk(self.steps) for part in (fakes, reals, y)), strict=True
         ):
+            fake, real = (scattered(part, self.shift, generator) for part in (fake, real))
             self.optimizer.zero_grad(set_to_none=True)
             self.hinge((fake, own), (real, own), pi).backward()
             self.optimizer.step()
@@ -178,9 +192,34 @@ class Adversarial(Criterion):
         return (1 + pi) * r + (f - pi * rg).relu()
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The discriminator's optimiser, for a checkpoint."""
-        return self.optimizer.state_dict()
+        """The discriminator's optimiser and the step, for a checkpoint."""
+        return {"optimizer": self.optimizer.state_dict(), "step": self.step}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`get_extra_state`, after :meth:`bind`."""
-        self.optimizer.load_state_dict(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+    def _generator(self, number: int) -> torch.Generator:
+        """Of the shifts: the program's step and the updates have numbers of their own."""
+        return torch.Generator().manual_seed(hash((self.seed, number)) % 2**63)
+
+
+def shifted(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Images (batch, channels, height, width) moved together by up to so many pixels.
+
+    Example:
+        >>> shifted(torch.ones(1, 1, 2, 2), 1, torch.Generator().manual_seed(2))
+        tensor([[[[0., 0.],
+                  [0., 1.]]]])
+    """
+    if most == 0:
+        return x
+    down, right = torch.randint(2 * most + 1, (2,), generator=generator).tolist()
+    height, width = x.shape[2:]
+    return F.pad(x, (most,) * 4)[..., down : down + height, right : right + width]
+
+
+def scattered(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """The same, each image by itself."""
+    return torch.cat([shifted(image, most, generator) for image in x.split(1)]) if most else x

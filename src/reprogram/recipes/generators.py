@@ -32,11 +32,12 @@ def gan_noise(
     source: Source,
     task: Task,
     *,
-    hidden: int = 128,
+    hidden: int = 64,
     layers: int = 4,
     updates: int = 5,
     discriminator_lr: float = 0.001,
     width: int = 32,
+    shift: int = 2,
     **shared: Unpack[Shared],
 ) -> Training:
     """A network for each class, from noise to a generator's noise, each against a discriminator.
@@ -50,17 +51,18 @@ def gan_noise(
     Arguments:
         source: A generator of images from noise.
         task: That wants images of classes, such as ``draw:mnist?share=0.01``.
-        hidden: Width of each network.
+        hidden: Width of each network; the paper's is 128.
         layers: Its linear layers.
         updates: Of the discriminators for each step, each on its share of the batch.
         discriminator_lr: Their learning rate; like the program's it falls along a line to zero.
         width: Their channels.
+        shift: Most pixels by which what they see is moved; the papers' is 0.
     """
     del task
     part = ClassNoise(hidden=hidden, layers=layers, seed=shared["seed"])
     criterion = Adversarial(
         heads="separate", steps=updates, learning_rate=discriminator_lr, betas=BETAS, width=width,
-        seed=shared["seed"],
+        shift=shift, seed=shared["seed"],
     )  # fmt: skip
     return _against(criterion, source, part, shared)
 
@@ -86,6 +88,7 @@ def inrep(
     updates: int = 5,
     discriminator_lr: float = 0.001,
     width: int = 32,
+    shift: int = 2,
     **shared: Unpack[Shared],
 ) -> Training:
     """One invertible network of noise and class for all classes, against one discriminator.
@@ -108,12 +111,13 @@ def inrep(
         updates: Of the discriminator for each step, each on its share of the batch.
         discriminator_lr: Its learning rate; like the program's it falls along a line to zero.
         width: Its channels.
+        shift: Most pixels by which what it sees is moved; the paper's is 0.
     """
     del task
     part = SharedNoise(embedding=embedding, blocks=blocks, bound=bound, seed=shared["seed"])
     criterion = Adversarial(
         unlabelled=unlabelled, warm=warm, steps=updates, learning_rate=discriminator_lr,
-        betas=BETAS, width=width, seed=shared["seed"],
+        betas=BETAS, width=width, shift=shift, seed=shared["seed"],
     )  # fmt: skip
     return _against(criterion, source, part, shared)
 

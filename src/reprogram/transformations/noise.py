@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -126,7 +126,8 @@ class ClassNoise(NoiseTransformation):
 
     def forward(self, prepared: Int[Tensor, " batch"]) -> Float[Tensor, "batch z"]:
         """Noise for the wanted classes."""
-        y, place, there = places(prepared, self.classes)
+        y = prepared
+        place, there = places(y, self.classes)
         u = torch.randn(len(y), self.drawn, device=y.device)
         x = u.new_zeros(*there.shape, self.drawn)  # (K, most, inner): classes side by side
         x[y, place] = u
@@ -275,20 +276,18 @@ def largest(weight: Float[Tensor, "out in"]) -> Float[Tensor, ""]:
 
 def places(
     y: Int[Tensor, " batch"], classes: int
-) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"], Tensor]:
-    """Samples laid out by class: the class, the place among its own, and (K, most) where one is.
+) -> tuple[Int[Tensor, " batch"], Bool[Tensor, "classes most"]]:
+    """Samples laid out by class: the place of each among its own, and where there is one.
 
     Example:
-        >>> places(torch.tensor([1, 0, 1]), 2)[1:]
+        >>> places(torch.tensor([1, 0, 1]), 2)
         (tensor([0, 0, 1]), tensor([[ True, False],
                 [ True,  True]]))
     """
-    counts = F.one_hot(y, classes).cumsum(0)  # (batch, K)
-    place = counts.gather(1, y[:, None])[:, 0] - 1
+    so_far = F.one_hot(y, classes).cumsum(0)  # (batch, K)
+    place = so_far.gather(1, y[:, None])[:, 0] - 1
     most = int(place.max()) + 1 if len(y) else 0
-    there = torch.arange(most, device=y.device) < counts[-1:].T if len(y) else counts.new_zeros(
-        classes, 0, dtype=torch.bool)  # fmt: skip
-    return y, place, there
+    return place, torch.arange(most, device=y.device) < so_far[-1:].T
 
 
 def _orthogonal(rows: int, columns: int, generator: torch.Generator) -> Tensor:
