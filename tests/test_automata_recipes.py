@@ -152,7 +152,6 @@ BAD: dict[str, tuple[Any, str]] = {
     "share above": (lambda: Inject(share=1.5), "'share' is 1.5"),
     "fresh": (lambda: Inject(fresh=-0.1), r"'fresh' is -0.1; give a share in \[0, 1\]"),
     "damaged": (lambda: StateMatrix(damaged=2.0), "'damaged' is 2.0"),
-    "shares": (lambda: Inject(fresh=0.8, mutated=0.4), "'fresh' and 'mutated' are 0.8 and 0.4"),
     "steps": (lambda: Inject(steps=0), "'steps' is 0; give 1 or more"),
     "range": (lambda: Inject(steps=[9, 9]), r"'steps' is \[9, 9\]"),
     "pool": (lambda: Inject(pool=-1), "'pool' is -1"),

@@ -29,9 +29,9 @@ class Intervention(Transformation):
         evaluation: Steps of a run in evaluation; ``None`` for the source's own.
         pool: States that are kept, at least those of a batch; 0 for none.
         fresh: Share of the samples of a batch that begin anew, in [0, 1].
-        mutated: Share of those that go on from another sample's state, which is kept where the new
-            one lives, in [0, 1 - fresh]; the others go on from an equal sample's if the pool holds
-            one, and begin anew if not.
+        mutated: Share of the others that go on from any sample's state, which is kept where the new
+            one lives, in [0, 1]; the rest goes on from an equal sample's if the pool holds one, and
+            begins anew if not.
         damaged: Share of those that go on of which a circle is erased, in [0, 1].
         grown: Steps that a growing automaton takes alone before a run on ``grown``.
 
@@ -78,9 +78,6 @@ class Intervention(Transformation):
         for name in ("fresh", "mutated", "damaged"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise UserError(f"argument {name!r} is {value}; give a share in [0, 1]")
-        if self.fresh + self.mutated > 1:
-            raise UserError(f"arguments 'fresh' and 'mutated' are {self.fresh} and {self.mutated}: "
-                            "shares of one batch; give 1 or less together")  # fmt: skip
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Learn where runs start, and make the pool.

@@ -34,7 +34,7 @@ class Inject(Intervention):
         evaluation: Steps in evaluation; ``None`` for the source's own.
         pool: States that are kept while training.
         fresh: Share of samples that begin anew.
-        mutated: Share of samples that go on from another one's state.
+        mutated: Share of the others that go on from any sample's state.
         damaged: Share of those that go on that lose a circle.
         grown: Steps that a growing automaton takes before.
         seed: Of the adversary's first weights.
@@ -58,7 +58,7 @@ class Inject(Intervention):
         evaluation: int | None = None,
         pool: int = 160,
         fresh: float = 0.25,
-        mutated: float = 0.25,
+        mutated: float = 1.0,
         damaged: float = 0.0,
         grown: int = 200,
         seed: int = 0,

@@ -32,7 +32,7 @@ class StateMatrix(Intervention):
         evaluation: Steps in evaluation; ``None`` for the source's own.
         pool: States that are kept while training.
         fresh: Share of samples that begin anew.
-        mutated: Share of samples that go on from another one's state.
+        mutated: Share of the others that go on from any sample's state.
         damaged: Share of those that go on that lose a circle.
         grown: Steps that a growing automaton takes before.
 

@@ -59,8 +59,8 @@ class Pool(nn.Module):
     def visit(self, keys: Float[Tensor, "batch ..."], *, fresh: float, mutated: float) -> Visit:
         """A slot for each sample, drawn from torch's generator; nothing is changed.
 
-        A sample begins anew with probability ``fresh``, and where it finds no state; with
-        probability ``mutated`` it goes on from any state, else from one of an equal sample.
+        A sample begins anew with probability ``fresh``, and where it finds no state. Otherwise it
+        goes on: with probability ``mutated`` from any state, else from one of an equal sample.
 
         Raises:
             UserError: if the batch is larger than the pool.
@@ -69,14 +69,14 @@ class Pool(nn.Module):
             raise UserError(f"argument 'pool' is {self.size} and a batch has {len(keys)} samples; "
                             "give at least as many states")  # fmt: skip
         free = torch.randperm(self.size).tolist()
-        draws = torch.rand(len(keys)).tolist()
+        anew = (torch.rand(len(keys)) < fresh).tolist()
+        others = (torch.rand(len(keys)) < mutated).tolist()
         filled = self.filled.tolist()
         equal = self.keys.reshape(1, self.size, -1) == keys.reshape(len(keys), 1, -1)
         own = (equal.all(2) & self.filled).tolist()  # (batch, size)
         slots, going, carried = [], [], []
-        for draw, same in zip(draws, own, strict=True):
-            another = draw < fresh + mutated
-            found = None if draw < fresh else _first(free, filled if another else same)
+        for begins, another, same in zip(anew, others, own, strict=True):
+            found = None if begins else _first(free, filled if another else same)
             going.append(found is not None)
             carried.append(found is not None and another)
             if found is None:  # an empty slot if there is one
