@@ -305,13 +305,7 @@ LEARNED = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_draws_what_is_wanted(name: str) -> None:
-    numbers = {
-        "shift": 0,
-        "updates": 2,
-        "batch_size": 40,
-        "discriminator_lr": 0.01,
-        **LEARNED[name],
-    }
+    same = {"shift": 0, "updates": 2, "batch_size": 40, "discriminator_lr": 0.01}
     task = drawing_task(test=0)
     program = fit(RECIPES[name](drawing_source(), task, **{**same, **LEARNED[name]}), task)
     wanted = torch.arange(200.0) % 2

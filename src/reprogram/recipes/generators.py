@@ -22,7 +22,7 @@ BETAS = 0.0, 0.9  # of both Adams
 @recipe(
     without=("class_weights", "label_smoothing"),
     optimizer="Backprop",
-    epochs=300,
+    epochs=150,
     batch_size=160,
     learning_rate=0.002,
     mapping="Pixels",
@@ -70,7 +70,7 @@ def gan_noise(
 @recipe(
     without=("class_weights", "label_smoothing"),
     optimizer="Backprop",
-    epochs=300,
+    epochs=150,
     batch_size=160,
     learning_rate=0.002,
     mapping="Pixels",
