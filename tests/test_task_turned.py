@@ -29,7 +29,9 @@ def test_draw_turns_a_task_around() -> None:
 def test_draw_keeps_a_share_of_each_class_and_leaves_test_alone() -> None:
     whole, some = (reprogram.load_task(f"draw:digits?share={s}") for s in (1.0, 0.1))
     assert len(some.test) == len(whole.test)
-    assert all(abs(a - b / 10) <= 1 for a, b in zip(some.spec.counts, whole.spec.counts))
+    assert all(
+        abs(a - b / 10) <= 1 for a, b in zip(some.spec.counts, whole.spec.counts, strict=True)
+    )
     assert set(some.train.rows) < set(whole.train.rows)
 
 
@@ -69,7 +71,7 @@ def test_folds_and_limits_of_a_turned_task_are_stratified() -> None:
 def test_what_cannot_be_turned_is_refused(uri: str, message: str) -> None:
     if not uri.startswith("grow") and not _here(uri):
         pytest.skip("raw data not here")
-    with pytest.raises(UserError, match="(?s).*") as caught:
+    with pytest.raises(UserError) as caught:
         reprogram.load_task(uri)
     assert message in str(caught.value)
 

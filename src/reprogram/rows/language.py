@@ -198,7 +198,6 @@ QUESTIONS = Grid(
 _SMALL = {"prompts": [2, "first", 3, "mask"], "learning_rate": 0.02}
 _FEW = {**_SMALL, "epochs": 30, "keep_best": False}
 _FULL = {**_SMALL, "epochs": 2, "batch_size": 32}
-_SENTENCES = {task: {"epochs": 15} for task in ("sst2?limit=100", "trec?limit=100")}
 _PROMPTS = {"sst2?limit=32": _FEW, "sst2": _FULL, "trec?limit=32": _FEW, "trec": _FULL}
 
 WARP = Grid(
@@ -219,15 +218,6 @@ WARP = Grid(
             },
         ),
         Table(
-            f"`warp` on `{MINILM}`, a sentence encoder, 20 prompts",
-            {
-                task: _beside(
-                    (MINILM, "warp", numbers), task, "accuracy", "random_source", "linear_probe"
-                )
-                for task, numbers in _SENTENCES.items()
-            },
-        ),
-        Table(
             f"`warp` on `{MLM}`, no prompts (WARP_0)",
             {
                 task: {"fit": Entry(MLM, task, "warp", {**numbers, "prompts": 0})}
@@ -239,7 +229,7 @@ WARP = Grid(
                 f"{task}: without any program",
                 _controls(task, "accuracy", "majority", "ngrams", "scratch"),
             )
-            for task in (*_PROMPTS, *_SENTENCES)
+            for task in _PROMPTS
         ),
     ),
     notes=(

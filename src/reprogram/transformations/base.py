@@ -20,9 +20,9 @@ class Transformation(nn.Module):
     writes them down), creates what depends on shapes in :meth:`bind`, and puts the work that no
     parameter of the program takes part in into :meth:`prepare`.
 
-    Parameters and persistent buffers are the program and are saved; a table that :meth:`bind` makes
-    anew belongs into a buffer with ``persistent=False``. What :meth:`observe` gathers does, too, and
-    :meth:`memory` names it: only a checkpoint holds it.
+    Parameters and persistent buffers are the program and are saved; a table that :meth:`bind`
+    makes anew belongs into a buffer with ``persistent=False``. What :meth:`observe` gathers does,
+    too, and :meth:`memory` names it: only a checkpoint holds it.
 
     Attributes:
         random: Whether :meth:`forward` draws anew at each step of training: such a part is never
@@ -139,7 +139,8 @@ class Compose(Transformation):
 
     def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """The last part's draws, of what the parts before it make."""
-        return self.parts[-1].sample(self._before_last(prepared), n)
+        self._met = self._before_last(prepared)
+        return self.parts[-1].sample(self._met, n)
 
     def _before_last(self, x: Any) -> Any:
         """What the last part has prepared."""
