@@ -13,6 +13,7 @@ from typing import Any
 
 from reprogram.files import atomic_write
 from reprogram.search import Candidate
+from reprogram.tasks.metrics import headline
 
 FOLDS = 3  # of train, where a task is too small for a validation split
 
@@ -21,7 +22,7 @@ FOLDS = 3  # of train, where a task is too small for a validation split
 class Cell:
     """One measurement, which a process of its own can make and a file remember."""
 
-    kind: str  # validate, fit, or the name of a control
+    kind: str  # validate, fit, or the name of a control; published:NAME
     source: str
     fingerprint: str
     task: str
@@ -71,9 +72,17 @@ def compute(cell: Cell) -> dict[str, Any]:
         "ngrams": lambda: diagnose.ngrams(task, seed=cell.seed),
         "positional": lambda: diagnose.positional(task, seed=cell.seed),
         "fingerprints": lambda: diagnose.fingerprints(task, seed=cell.seed),
+        "conditional_gan": lambda: diagnose.conditional_gan(task, seed=cell.seed),
+        "rejection": lambda: diagnose.rejection(source, task, seed=cell.seed),
+        "real": lambda: diagnose.real(task),
+        "untouched": lambda: diagnose.untouched(shown, task),
+        "stability": lambda: diagnose.lasting(fit(shown, task), task, seed=cell.seed),
+        "published": lambda: diagnose.lasting(
+            diagnose.published(shown, task, cell.kind.partition(":")[2]), task, seed=cell.seed
+        ),
         "fingerprint_forest": lambda: diagnose.fingerprints(task, forest=True, seed=cell.seed),
     }
-    return controls[cell.kind]()
+    return controls[cell.kind.partition(":")[0]]()
 
 
 class Bench:
@@ -101,7 +110,7 @@ class Bench:
                     values[cell.file] = value = future.result()
                     with atomic_write(self.folder / cell.file) as temporary:
                         temporary.write_text(json.dumps({"cell": asdict(cell), "value": value}))
-                    self.tell(f"{done}/{len(missing)} {cell}: {100 * accuracy_of(value):.1f} %")
+                    self.tell(f"{done}/{len(missing)} {cell}: {told(value)}")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -111,3 +120,12 @@ class Bench:
 def accuracy_of(value: dict[str, Any]) -> float:
     """Of a fit on test; of anything else as it is."""
     return value.get("test", value)["accuracy"]
+
+
+def told(value: dict[str, Any]) -> str:
+    """The metric that it is told by, of a fit on test."""
+    measured = value.get("test", value)
+    name = headline(measured)
+    if name not in measured:  # many of one run: the first stands for them
+        name = next(iter(measured))
+    return f"{name} {measured[name]:.4g}"

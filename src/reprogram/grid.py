@@ -11,6 +11,7 @@ from typing import Any
 from reprogram.bench import Bench, Cell
 
 Numbers = Mapping[str, Any]
+NUMBERS = ("fid", "intra_fid", "mse", "mse_untouched")  # metrics that are no share
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Entry:
         recipe: Its name.
         numbers: What differs from the recipe's defaults.
         kind: ``fit``, or the name of a control.
-        metric: Which of its metrics on test.
+        metric: Which of its metrics on test; behind a blank, of which run and step of a
+            ``stability``.
     """
 
     source: str
@@ -40,7 +42,7 @@ class Table:
 
     Arguments:
         title: What is measured, where.
-        entries: Row name -> column name -> entry; every row has the same columns.
+        entries: Row name -> column name -> entry; the first row has every column.
         order: Rows in the order that a paper claims, worst first: a second table then tells of each
             neighbouring pair whether it holds.
         against: A row whose last column is a mark: it is told where the others first reach it.
@@ -135,8 +137,12 @@ def _export(grid: Grid, place: Path) -> None:
 
 def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str]:
     columns = list(next(iter(table.entries.values())))
+
+    def shown(entry: Entry) -> str:
+        return spread(measured(entry), share=entry.metric.rpartition(" ")[2] not in NUMBERS)
+
     lines = [
-        [name, *[spread(measured(row[column])) for column in columns]]
+        [name, *[shown(row[column]) if column in row else "" for column in columns]]
         for name, row in table.entries.items()
     ]
     text = [f"**{table.title}**", "", *markdown(["", *columns], lines), ""]
@@ -185,17 +191,21 @@ def _compared(worse: Sequence[float], better: Sequence[float]) -> str:
     return f"{'yes' if difference > 0 else 'no'}, {difference:+.1f}"
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation in per cent.
+def spread(values: Sequence[float], *, share: bool = True) -> str:
+    """Mean and standard deviation, in per cent where they are shares.
 
     Example:
         >>> spread([0.5, 0.5]), spread([0.5, 0.6])
         ('50.0', '55.0 ± 7.1')
+        >>> spread([0.00021, 0.00023], share=False), spread([76.2, 80.4], share=False)
+        ('0.00022 ± 0.00001', '78.3 ± 3.0')
     """
-    mean = 100 * statistics.fmean(values)
+    scale = 100 if share else 1
+    mean = scale * statistics.fmean(values)
+    digits = 1 if share or abs(mean) >= 1 else 5
     if len(set(values)) == 1:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {scale * statistics.stdev(values):.{digits}f}"
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:

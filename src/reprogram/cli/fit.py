@@ -39,6 +39,9 @@ def fit(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Of the optimiser.")
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short run that shows whether it works, no more.")
+    ] = False,
     seed: options.Seed = None,
     device: options.Device = None,
     label: options.Label = None,
@@ -116,7 +119,8 @@ def fit(
         if name in numbers:
             raise UserError(f"parameter {name!r} is given twice, by its option and --set")
         numbers[name] = value
-    order["numbers"] = {**order.get("numbers", {}), **numbers}
+    short = recipes.quickly(found) if quick else {}
+    order["numbers"] = {**order.get("numbers", {}), **short, **numbers}
     order["controls"] = controls or order.get("controls", False)
     account = {"budget": budget, "price": price, "cache": cache and str(cache)}
     order |= {name: value for name, value in account.items() if value is not None}

@@ -1,6 +1,6 @@
 """Will it work, and was it the pre-training? Controls that every result is shown beside."""
 
-from reprogram.diagnose.automata import stability, untouched
+from reprogram.diagnose.automata import lasting, published, stability, untouched
 from reprogram.diagnose.classical import boosting, logistic
 from reprogram.diagnose.controls import (
     linear_probe,
@@ -10,7 +10,7 @@ from reprogram.diagnose.controls import (
     random_source,
     scratch,
 )
-from reprogram.diagnose.generators import conditional_gan, generated, rejection
+from reprogram.diagnose.generators import conditional_gan, generated, real, rejection
 from reprogram.diagnose.infill import diversity, infilling, propose, recovery
 from reprogram.diagnose.suite import controls
 from reprogram.diagnose.text import fingerprints, ngrams, positional
@@ -23,6 +23,7 @@ __all__ = [
     "fingerprints",
     "generated",
     "infilling",
+    "lasting",
     "linear_probe",
     "logistic",
     "majority",
@@ -31,7 +32,9 @@ __all__ = [
     "positional",
     "probe_queries",
     "propose",
+    "published",
     "random_source",
+    "real",
     "recovery",
     "rejection",
     "scratch",

@@ -14,9 +14,11 @@ from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, measure
 from reprogram.model import Reprogrammed
 from reprogram.program import Program
+from reprogram.sources.automata import Rollout
+from reprogram.sources.automata.published import published_adversary, published_matrix
 from reprogram.tasks.base import Split, Task
 from reprogram.train import Training
-from reprogram.transformations import Transformation
+from reprogram.transformations import Inject, StateMatrix, Transformation
 from reprogram.transformations.automata import Intervention
 from reprogram.transformations.automata.pool import circles
 from reprogram.types import Cells, UserError
@@ -111,6 +113,67 @@ def untouched(training: Training, task: Task) -> dict[str, float]:
     alone = _Alone(training.transformation)
     model = Reprogrammed(training.source, alone, training.mapping)
     return measure(model, Prepared(alone, test, training.device), 64, task.spec.judge)
+
+
+def published(training: Training, task: Task, name: str) -> Program:
+    """The program that was published, in place of one that is trained.
+
+    Arguments:
+        training: Fresh from ``nca-inject`` or ``nca-global``; it is bound here.
+        task: What the program is for.
+        name: ``eight``, ``no_tail``, ``red`` or ``red_60`` of adversarial cells; ``head``,
+            ``tail``, ``leg``, ``arm``, ``red`` or ``blue`` of a matrix.
+
+    Raises:
+        UserError: for another name, or a program of another kind.
+    """
+    training.bind(task.spec)
+    part = training.transformation
+    if isinstance(part, Inject):
+        part.put(published_adversary(name))
+    elif isinstance(part, StateMatrix):
+        part.put(published_matrix(name))
+    else:
+        raise UserError(f"nothing is published of {type(part).__name__}; take nca-inject or "
+                        "nca-global")  # fmt: skip
+    return training.program(task.spec)
+
+
+def lasting(program: Program, task: Task, *, rows: int = 64, seed: int = 0) -> dict[str, float]:
+    """:func:`stability` as one list of numbers, ``"program@10x accuracy"``.
+
+    A run is as long as those of training (``@1x``), twice and ten times that; ``damaged`` loses a
+    circle, and ``removed`` its program, after ``@1x``; ``larger`` is the program on a grid half as
+    large again.
+
+    Arguments:
+        program: With a part that intervenes in an automaton.
+        task: With a test split.
+        rows: Of it, at most.
+        seed: Of the draws.
+    """
+    part = program.transformation
+    assert isinstance(part, Intervention)
+    runs = [module for module in program.source.modules() if isinstance(module, Rollout)]
+    own = part.steps or runs[0].steps
+    once = own if isinstance(own, int) else max(own)
+    test = reported_split(task)
+    test = test.subset(torch.arange(min(rows, len(test))))
+    side = max(part.start.shape[1:])
+    found = stability(
+        program, test, steps=[once, 2 * once, 10 * once], damage=once, remove=once,
+        sizes=[side * 3 // 2], seed=seed,
+    )  # fmt: skip
+    values = {}
+    for row in found:
+        larger = row["grid"] != found[0]["grid"]
+        if larger and row["run"] != "program":
+            continue
+        run = f"{'larger' if larger else row['run']}@{row['step'] // once}x"
+        for name, value in row.items():
+            if name not in ("run", "grid", "step"):
+                values[f"{run} {name}"] = value
+    return values
 
 
 class _Alone(Transformation):

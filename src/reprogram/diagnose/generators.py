@@ -17,10 +17,11 @@ from reprogram.criteria import Adversarial
 from reprogram.diagnose.classical import reported_split
 from reprogram.diagnose.controls import Metrics, random_source, small_program
 from reprogram.evaluation import Prepared, measure
+from reprogram.likeness import likeness
 from reprogram.mappings import Pixels
 from reprogram.model import Reprogrammed
 from reprogram.recipes import Recipe
-from reprogram.sources import Source, TorchSource
+from reprogram.sources import Source, TorchSource, load
 from reprogram.tasks.base import Split, Task, specification
 from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
@@ -117,6 +118,26 @@ def rejection(source: Source, task: Task, *, epochs: int | None = None, seed: in
     model = Reprogrammed(source, drawn, mapping)
     told = measure(model, Prepared(drawn, test, "cpu"), CALL, task.spec.judge)
     return {**told, "kept": drawn.served / max(drawn.tried, 1)}
+
+
+def real(task: Task) -> Metrics:
+    """Of real images that nothing made: what the judge is worth, and the least that a distance can
+    be. They are those of validation, or else of train.
+
+    Arguments:
+        task: That wants images of classes, with a test split and a judge.
+
+    Raises:
+        UserError: if the task wants no images, names no judge, or there is no test split.
+    """
+    _wanted(task)
+    if not task.spec.judge:
+        raise UserError(f"{task.spec.name} names no judge; take ?judge=zoo:digits")
+    test, other = reported_split(task), task.validation or task.train
+    _, images, weights = test.batch(torch.arange(len(test)))
+    _, made, classes = other.batch(torch.arange(len(other)))
+    judge = load(task.spec.judge)
+    return likeness(made, images, classes.argmax(1), weights.argmax(1), judge)
 
 
 def generated(

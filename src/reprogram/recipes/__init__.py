@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 
 from reprogram.recipes.automata import nca_global, nca_inject
 from reprogram.recipes.autovp import autovp
-from reprogram.recipes.base import Recipe, recipe
+from reprogram.recipes.base import Recipe, quickly, recipe
 from reprogram.recipes.black_box import bar, blackvip, bvp, discrete_vp
 from reprogram.recipes.generators import gan_noise, inrep
 from reprogram.recipes.images import ar, trainable_io
@@ -24,8 +24,8 @@ from reprogram.types import nearest
 __all__ = [
     "RECIPES", "Recipe", "ar", "autovp", "bar", "blackvip", "blm", "blm_plus", "bvp",
     "cross_modal", "discrete_vp", "find", "fraud", "gan_noise", "ilm_vp", "inrep", "known",
-    "nca_global", "nca_inject", "r2dl", "recipe", "reprogbert", "series_to_features", "smm",
-    "trainable_io", "v2s", "v2s_fm", "vocab_remap", "vp", "warp",
+    "nca_global", "nca_inject", "quickly", "r2dl", "recipe", "reprogbert", "series_to_features",
+    "smm", "trainable_io", "v2s", "v2s_fm", "vocab_remap", "vp", "warp",
 ]  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {

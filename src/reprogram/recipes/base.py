@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict, Unpack, get_type_hints, overload
 
 import torch
@@ -79,7 +79,11 @@ COMMON = Shared(
 def recipe(function: Recipe, /) -> Recipe: ...
 @overload
 def recipe(
-    *, name: str = "", without: Collection[str] = (), **defaults: Any
+    *,
+    name: str = "",
+    without: Collection[str] = (),
+    quick: Mapping[str, Any] | None = None,
+    **defaults: Any,
 ) -> Callable[[Recipe], Recipe]: ...
 def recipe(
     function: Recipe | None = None,
@@ -87,6 +91,7 @@ def recipe(
     *,
     name: str = "",
     without: Collection[str] = (),
+    quick: Mapping[str, Any] | None = None,
     **defaults: Any,
 ) -> Any:
     """Give a recipe the numbers that all share, its name, and a memory of every parameter.
@@ -99,6 +104,8 @@ def recipe(
         function: The recipe.
         name: Under which it is known; by default the function's, with dashes.
         without: Shared numbers that it does not take.
+        quick: Numbers of a run that only shows whether it works (:func:`quickly`); by default a
+            tenth of the epochs.
         **defaults: Shared numbers whose default is another one here.
 
     Raises:
@@ -116,11 +123,19 @@ def recipe(
         if key not in COMMON:
             raise TypeError(f"{key!r} is no number that recipes share; those are {list(COMMON)}")
     taken = {key: value for key, value in {**COMMON, **defaults}.items() if key not in without}
-    decorate = functools.partial(_remembering, name, taken)
+    short = {"epochs": max(1, taken["epochs"] // 10)} if quick is None else dict(quick)
+    decorate = functools.partial(_remembering, name, taken, short)
     return decorate if function is None else decorate(function)
 
 
-def _remembering(name: str, shared: dict[str, Any], function: Recipe) -> Recipe:
+def quickly(recipe: Recipe) -> dict[str, Any]:
+    """The numbers of a run that shows in minutes whether it works, and no more."""
+    return dict(getattr(recipe, "quick", {}))
+
+
+def _remembering(
+    name: str, shared: dict[str, Any], quick: dict[str, Any], function: Recipe
+) -> Recipe:
     name = name or function.__name__.replace("_", "-")
     signature, behind = inspect.signature(function), []
     *own, last = signature.parameters.values()
@@ -143,6 +158,7 @@ def _remembering(name: str, shared: dict[str, Any], function: Recipe) -> Recipe:
         training.parameters = {k: v for k, v in bound.arguments.items() if _remembered(k, v)}
         return training
 
+    composed.quick = quick  # pyright: ignore[reportAttributeAccessIssue]
     if behind:
         told = {parameter.name: parameter.annotation for parameter in behind}
         composed.__annotations__ = {**function.__annotations__, **told}

@@ -1,0 +1,122 @@
+"""Rows whose output is no label: generators that draw classes, automata led elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reprogram.grid import Entry, Grid, Table
+
+GAN = "zoo:digits-gan"
+JUDGE = "zoo:mnist-lenet"  # took no part: runs are judged by zoo:digits, which chooses nothing
+MEASURES = ("wanted", "intra_fid", "coverage", "recall")
+SHARES = ("0.01", "0.1", "1.0")
+HARM = {"40 % of the labels wrong": "share=0.1&noise=0.4", "two rare classes": "share=0.1&rare=2"}
+# as many steps whatever the share, within a factor of three
+EPOCHS: Mapping[str, Mapping[str, Any]] = {
+    "0.01": {}, "0.1": {"epochs": 20}, "1.0": {"epochs": 3},
+}  # fmt: skip
+
+
+def _draw(options: str) -> str:
+    return f"draw:mnist?{options}&judge={JUDGE}"
+
+
+def _measured(task: str, recipe: str, kind: str, numbers: Mapping[str, Any]) -> dict[str, Entry]:
+    return {name: Entry(GAN, task, recipe, numbers, kind, name) for name in MEASURES}
+
+
+def _beside(options: str, numbers: Mapping[str, Any]) -> dict[str, dict[str, Entry]]:
+    task = _draw(options)
+    return {
+        "`inrep`": _measured(task, "inrep", "fit", numbers),
+        "`gan-noise`": _measured(task, "gan-noise", "fit", numbers),
+        "`inrep` on a random source": _measured(task, "inrep", "random_source", numbers),
+        "conditional GAN from scratch": _measured(task, "inrep", "conditional_gan", {}),
+        "rejection from the frozen generator": _measured(task, "inrep", "rejection", {}),
+        "real images": _measured(task, "inrep", "real", {}),
+    }
+
+
+GENERATORS = Grid(
+    name="generators",
+    title=(
+        "A GAN of digits made conditional: Lee, Seo, Varshney (2020), and Dinh and others (2022), "
+        "arXiv 2201.02692, whose figure on CIFAR-10 with 1 % of the labels (intra-FID 76.24, in "
+        "Inception's features) is of other data and features."
+    ),
+    tables=(
+        *(
+            Table(f"{float(share):.0%} of the labels", _beside(f"share={share}", EPOCHS[share]))
+            for share in SHARES
+        ),
+        *(Table(f"10% of the labels, {name}", _beside(options, EPOCHS["0.1"]))
+          for name, options in HARM.items()),
+    ),
+    notes=(
+        f"Judged by the public LeNet `{JUDGE}`, which took no part: `wanted` is the share of "
+        "images that it reads as the class that was asked for, `intra_fid` the Fréchet distance in "
+        "its 84 features within a class, averaged over classes, coverage and recall in the same "
+        "features. Its row of real images says what it is worth and how small the distance can be.",
+        "10,000 images, as many of each class as test has. Precision is left out: mush has it.",
+    ),
+)  # fmt: skip
+
+_STATE = "zoo:selforg-mnist-ca"
+_SAY = "cells:mnist?say=8&limit=160&validation=32&test=64"
+_EIGHT: Mapping[str, Any] = {"epochs": 200}
+_LIZARD, _QUICKER = "zoo:lizard-ca", {"steps": [48, 64], "epochs": 15, "batch_size": 4, "pool": 16}
+_RUNS = ("program@1x", "program@2x", "program@10x", "damaged@10x", "larger@10x", "removed@10x")
+_TARGETS = {"lizard_no_tail": "tail", "lizard_red": "red"}
+
+
+def _lasting(
+    source: str, task: str, recipe: str, numbers: Mapping[str, Any], kind: str, metric: str
+) -> dict[str, Entry]:
+    return {
+        run: Entry(source, task, recipe, numbers, kind, f"{run} {metric}")
+        for run in ("untouched@10x", *_RUNS)
+    }
+
+
+AUTOMATA = Grid(
+    name="automata",
+    title=(
+        "Neural cellular automata led elsewhere: Randazzo, Mordvintsev, Niklasson, Levin, "
+        "Greydanus (2021), Distill, which gives pictures and no table."
+    ),
+    tables=(
+        Table(
+            "Digits: share of the other cells that say 8, by 10 % adversaries",
+            {
+                "`nca-inject`": _lasting(
+                    _STATE, _SAY, "nca-inject", _EIGHT, "stability", "accuracy"
+                ),
+                "the published adversary": _lasting(
+                    _STATE, _SAY, "nca-inject", {}, "published:eight", "accuracy"
+                ),
+            },
+        ),
+        *(
+            Table(
+                f"{picture}: error of the picture by a matrix on the state",
+                {
+                    "`nca-global`": _lasting(
+                        _LIZARD, f"grow:{picture}", "nca-global", _QUICKER, "stability", "mse"
+                    ),
+                    "the published matrix": _lasting(
+                        _LIZARD, f"grow:{picture}", "nca-global", _QUICKER,
+                        f"published:{matrix}", "mse",
+                    ),
+                },
+            )
+            for picture, matrix in _TARGETS.items()
+        ),
+    ),
+    notes=(
+        "A run of training is `1x`: 20 steps of digits, 64 of the lizard. `damaged` loses a circle "
+        "after 1x, `removed` its program; `larger` runs on a grid half as large again.",
+        "The published programs took up to 100,000 steps (cells) and 8,000 (matrices) of training; "
+        "ours 2,000 and 960, from the published sources.",
+    ),
+)  # fmt: skip
