@@ -66,7 +66,7 @@ def measure(
 
 def _pictured(images: Tensor, split: Split, judge: str) -> dict[str, float]:
     """How good images (n, channels, height, width) are, beside the real ones."""
-    _, real, weights = split.batch(torch.arange(len(split)))
+    real, weights = split.wanted(torch.arange(len(split)))
     if not judge:
         error = float((images - real).square().mean())
         return {"loss": error, "mse": error}
@@ -108,7 +108,7 @@ class Prepared:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Prepared inputs, targets and weights, on the device."""
         x = self._compute(index) if self.cache is None else self.cache[index]
-        y, w = self.split.targets[index], self.split.weights[index]
+        y, w = self.split.wanted(index)
         return x.to(self.device), y.to(self.device), w.to(self.device)
 
     @torch.no_grad()

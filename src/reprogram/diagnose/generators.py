@@ -134,8 +134,8 @@ def real(task: Task) -> Metrics:
     if not task.spec.judge:
         raise UserError(f"{task.spec.name} names no judge; take ?judge=zoo:digits")
     test, other = reported_split(task), task.validation or task.train
-    _, images, weights = test.batch(torch.arange(len(test)))
-    _, made, classes = other.batch(torch.arange(len(other)))
+    images, weights = test.wanted(torch.arange(len(test)))
+    made, classes = other.wanted(torch.arange(len(other)))
     judge = load(task.spec.judge)
     return likeness(made, images, classes.argmax(1), weights.argmax(1), judge)
 

@@ -17,7 +17,7 @@ from reprogram.sources import bare
 
 FRAMES = 60  # of a film, at most
 SECONDS = 4.0  # that a film lasts
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "rows columns 3"]
 
 
 @torch.no_grad()

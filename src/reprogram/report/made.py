@@ -59,7 +59,7 @@ def _real(split: Split, classes: int) -> Tensor | None:
     rows = [(shown == label).nonzero()[:EACH, 0] for label in range(classes)]
     if any(len(own) < EACH for own in rows):
         return None
-    return split.batch(torch.cat(rows))[1]
+    return split.wanted(torch.cat(rows))[0]
 
 
 def _sheet(pictures: Tensor, columns: int, told: str) -> Markup:

@@ -74,7 +74,11 @@ class Split:
         """Inputs (b, *shape) as float32, targets and weights; pixels come in [0, 1]."""
         indices = indices.cpu()
         inputs = self.inputs[indices]
-        return _numbers(inputs).float(), _numbers(self.targets[indices]), self.weights[indices]
+        return _numbers(inputs).float(), *self.wanted(indices)
+
+    def wanted(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Targets and weights of these rows; pixels come in [0, 1]."""
+        return _numbers(self.targets[indices]), self.weights[indices]
 
     def subset(self, indices: Tensor | Sequence[int]) -> Split:
         """These rows, in this order."""
