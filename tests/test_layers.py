@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 ROOMS = {"sources", "transformations", "mappings", "optim", "criteria"}
 MODEL = {"types", *ROOMS}
 PROGRAM = {*MODEL, "model", "parts", "files", "record", "texts", "draws", "predictions"}
-TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint"}
+TRAIN = {*PROGRAM, "program", "tasks", "evaluation", "checkpoint", "likeness"}
 RECIPES = {*TRAIN, "train", "plan", "loop"}
 ALLOWED = {
     "types": set[str](),
