@@ -242,9 +242,9 @@ WARP = Grid(
     ),
     notes=(
         "With 32 samples nothing is chosen: the last epoch is kept.",
-        "What carries it is the source's training: on weights permuted nothing is left. Prompts add "
-        "next to nothing to the mask alone, and n-grams on the full tasks are far above: the source "
-        "has 1.26 M weights and has read reviews and news of a few MB.",
+        "What carries it is the source's training: on its weights permuted SST-2 is read at chance "
+        "and TREC far lower. Prompts add little or nothing to the mask alone, and n-grams on the "
+        "full tasks are far above: the source has 1.26 M weights and has read a few MB.",
         "Rate 0.02 and 5 prompts for this small source, where the paper has 0.001 and 20 for one "
         "of 355 M weights: tried on the validation of 2,000 rows of SST-2.",
     ),
