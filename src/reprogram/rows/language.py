@@ -129,7 +129,7 @@ MOLECULES = Grid(
         "Scaffolds of Bemis and Murcko, largest groups first into train, 80/10/10: test holds "
         "scaffolds that training never saw.",
         "The row does not earn its place here: a random source is level with the trained one, so "
-        "is logistic regression on the untrained program's outputs, and n-grams are above them all.",
+        "is logistic regression on the untrained program's outputs, and n-grams are above all.",
         "Of Tox21 1,500 molecules are trained on, to save time; its controls have the same ones.",
     ),
 )
