@@ -51,7 +51,7 @@ def test_what_is_no_option():
     says("digits?limi=100", "takes no option 'limi'", "it takes seed, limit, validation, test")
     says("digits", "takes no option 'size'", size=4)
     says("digits?limit=many", "option 'limit' is 'many'", "whole number")
-    says("digits?limit=1.5", "option 'limit' is '1.5'")
+    says("digits?limit=1.5", "option 'limit' is 1.5; pass a whole number")
     says("digits?limit=", "'limit=' is no option")
     says("digits?", "'' is no option")
     says("digits?limit=20&limit=30", "option 'limit' stands twice")

@@ -14,6 +14,7 @@ from reprogram.program import Program
 from reprogram.tasks.base import Split, Task
 from reprogram.tasks.metrics import metrics
 from reprogram.transformations import Transformation
+from reprogram.types import OutputSpec, TaskSpec, UserError
 
 CACHE_BYTES = 2**30  # prepared inputs are kept up to this size, computed again beyond it
 
@@ -30,12 +31,45 @@ def evaluate(program: Program, split: Split, *, batch_size: int = 64) -> dict[st
         ['accuracy', 'balanced_accuracy', 'loss', 'macro_f1', 'roc_auc']
     """
     prepared = Prepared(program.model.transformation, split, program.device)
-    return measure(program.model, prepared, batch_size, program.task.judge)
+    return measure(program.model, prepared, batch_size, judge_of(program.task))
+
+
+def judge_of(task: TaskSpec) -> sources.Source | None:
+    """The classifier that tells how good images of this task are, if it names one.
+
+    Raises:
+        UserError: if it names one whose classes are others.
+    """
+    if not task.judge:
+        return None
+    judge = sources.load(task.judge)
+    told, asked = judge.output, task.classes
+    if told.kind == "classes" and (
+        told.names == asked or told == OutputSpec("classes", (len(asked),))
+    ):
+        return judge  # its classes are these, or as many without names
+    raise UserError(
+        f"argument 'judge' is {task.judge}, which tells {_told(told)}; {task.name} asks for "
+        f"{_named(asked)}: take a judge of these, or none"
+    )
+
+
+def _told(output: OutputSpec) -> str:
+    if output.kind != "classes":
+        return f"no classes but {output.kind}"
+    return _named(output.names) if output.names else f"{output.shape[0]} classes"
+
+
+def _named(classes: tuple[str, ...]) -> str:
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' * (len(classes) > 3)})"
 
 
 @torch.no_grad()
 def measure(
-    model: Reprogrammed, prepared: Prepared, batch_size: int, judge: str = ""
+    model: Reprogrammed,
+    prepared: Prepared,
+    batch_size: int,
+    judge: sources.Source | None = None,
 ) -> dict[str, float]:
     """The same of a model and a split that is prepared already.
 
@@ -45,7 +79,7 @@ def measure(
         model: Bound.
         prepared: The split.
         batch_size: Samples in a source call.
-        judge: URI of the classifier that tells how good images are; without one it is their mean
+        judge: The classifier that tells how good images are; without one it is their mean
             squared error. The loss of judged images is their FID within the classes.
     """
     model.eval()
@@ -64,14 +98,14 @@ def measure(
     return {"loss": loss, **metrics(predictions, targets, weights)}
 
 
-def _pictured(images: Tensor, split: Split, judge: str) -> dict[str, float]:
+def _pictured(images: Tensor, split: Split, judge: sources.Source | None) -> dict[str, float]:
     """How good images (n, channels, height, width) are, beside the real ones."""
     real, weights = split.wanted(torch.arange(len(split)))
-    if not judge:
+    if judge is None:
         error = float((images - real).square().mean())
         return {"loss": error, "mse": error}
     shown = weights.argmax(1)
-    told = likeness(images, real, shown, shown, sources.load(judge))
+    told = likeness(images, real, shown, shown, judge)
     return {"loss": told["intra_fid"], **told}
 
 

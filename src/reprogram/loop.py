@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from reprogram import checkpoint
-from reprogram.evaluation import Prepared, measure
+from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.model import BatchObjective, Reprogrammed
 from reprogram.plan import Costs, Plan
 from reprogram.record import CHECKPOINT
@@ -59,6 +59,7 @@ class Loop:
         self.before, self.recalled = self.ledger.spent, self.ledger.recalled
         self.model = Reprogrammed(self.source, training.transformation, training.mapping)
         self.program = training.program(task.spec)
+        self.judge = judge_of(task.spec)
         self.train = self._prepared(task.train)
         self.validation = None if task.validation is None else self._prepared(task.validation)
         self.per_epoch = math.ceil(len(task.train) / training.batch_size)
@@ -236,7 +237,7 @@ class Loop:
         self.history.append(row | {"queries": self.queries})
 
     def _measure(self, prepared: Prepared) -> dict[str, float]:
-        return measure(self.model, prepared, self._eval_batch, self.task.spec.judge)
+        return measure(self.model, prepared, self._eval_batch, self.judge)
 
     @property
     def _eval_batch(self) -> int:

@@ -28,7 +28,7 @@ def known(room: str) -> dict[str, type]:
 
     Example:
         >>> sorted(known("mappings"))[:3]
-        ['Bayesian', 'Discriminant', 'Fixed']
+        ['Bayesian', 'CellScores', 'Discriminant']
     """
     public = {name: getattr(ROOMS[room], name) for name in ROOMS[room].__all__ if name not in BASES}
     parts = {name: part for name, part in public.items() if _is_part(part)}

@@ -104,7 +104,7 @@ def _coded(x: Tensor | np.ndarray | Sequence[str]) -> Tensor | np.ndarray:
 
 
 def wanted(asked: Sequence[str | int], classes: tuple[str, ...]) -> Tensor:
-    """Classes by name or number, as numbers (batch,).
+    """Classes by name or whole number, as numbers (batch,).
 
     Raises:
         UserError: if there is no such class.
@@ -114,7 +114,7 @@ def wanted(asked: Sequence[str | int], classes: tuple[str, ...]) -> Tensor:
     numbers = []
     for given in asked:
         number = classes.index(given) if given in classes else given
-        if isinstance(number, str) or not 0 <= number < len(classes):
+        if isinstance(number, str) or number not in range(len(classes)):
             raise UserError(f"there is no class {given!r}; the program knows {', '.join(classes)}")
         numbers.append(float(number))
     return torch.tensor(numbers)

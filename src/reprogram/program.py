@@ -147,7 +147,8 @@ class Program:
     def _answer(self, x: Tensor, batch_size: int, seed: int) -> Tensor:
         """What the model says of a batch, call by call."""
         model, device = self.model, self.device
-        empty = self.task.shape or (len(self.task.classes),)
+        grid = x.shape[-2:] if self.task.target == "cells" else ()
+        empty = self.task.shape or (*grid, len(self.task.classes))
         outputs = [torch.zeros(0, *empty)] if not len(x) else []
         with forked_rng(seed, 0):
             for batch in x.split(batch_size) if len(x) else ():

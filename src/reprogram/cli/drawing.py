@@ -45,15 +45,15 @@ def drawn(
     if count < 1:
         raise UserError(f"--count is {count}; give 1 or more")
     asked = [name for name in wanted for _ in range(count)]
-    made = program.draw(asked, seed=seed)
     with atomic_write(out) as temporary, temporary.open("wb") as file:
-        if out.suffix.lower() == ".npz":
-            np.savez_compressed(file, images=made.images.numpy(), labels=np.array(made.labels))
-        elif out.suffix.lower() == ".png":
-            file.write(_sheet(made.images, count))
+        if out.suffix.lower() == ".gif":
+            file.write(_film(program, asked, count, seed))
         else:
-            numbers = [float(known.index(name)) for name in asked]
-            file.write(_film(program, numbers, count, seed))
+            made = program.draw(asked, seed=seed)
+            if out.suffix.lower() == ".png":
+                file.write(_sheet(made.images, count))
+            else:
+                np.savez_compressed(file, images=made.images.numpy(), labels=np.array(made.labels))
     return f"{len(asked)} images of {', '.join(wanted)}: {out}"
 
 
@@ -78,12 +78,11 @@ def _sheet(images: Tensor, columns: int) -> bytes:
     return png(sheet(images, columns=columns, scale=_scale(images.shape[-1])))
 
 
-def _film(program: Program, numbers: list[float], columns: int, seed: int) -> bytes:
-    import torch
-
+def _film(program: Program, asked: list[str], columns: int, seed: int) -> bytes:
+    from reprogram.predictions import wanted
     from reprogram.report.film import film, gif, sheet
 
-    frames = film(program, torch.tensor(numbers), seed=seed)
+    frames = film(program, wanted(asked, program.task.classes), seed=seed)
     scale = _scale(frames[0].shape[-1])
     return gif([sheet(frame, columns=columns, scale=scale) for frame in frames])
 

@@ -52,7 +52,10 @@ def predict(
     form: Annotated[
         Format | None, typer.Option("--format", help="csv, or what --out's name ends in.")
     ] = None,
-    count: Annotated[int, typer.Option("--count", help="Images of each class that is wanted.")] = 8,
+    count: Annotated[
+        int | None,
+        typer.Option("--count", help="Images of each class that is wanted.", show_default="8"),
+    ] = None,
     label: options.Label = None,
     seed: options.Seed = None,
     source: options.Source = None,
@@ -68,12 +71,22 @@ def predict(
     del debug
     from reprogram import tasks
     from reprogram.files import atomic_write
+    from reprogram.types import UserError
 
     program = runs.open_program(run, source=source, strict=strict, device=device)
-    if program.task.target == "image":
-        print(drawing.drawn(program, files, out, count=count, seed=seed or 0))
-        return
+    makes = program.task.target == "image"
     films = program.task.target == "cells" and out is not None and out.suffix.lower() == ".gif"
+    if form is not None and (makes or films):
+        raise UserError(f"--format {form.value} is of predictions, and this writes pictures; "
+                        "leave it out")  # fmt: skip
+    if count is not None and not makes:
+        raise UserError(f"--count {count} is of images, and {program.task.name} asks for "
+                        f"{program.task.target}; leave it out")  # fmt: skip
+    if makes:
+        print(
+            drawing.drawn(program, files, out, count=8 if count is None else count, seed=seed or 0)
+        )
+        return
     chosen = Format.csv if films else _format(form, out)
     record = runs.read_record(run) or {}
     reading = tasks.read(files, program.task, label=label or record.get("label", "label"))
@@ -81,7 +94,7 @@ def predict(
         drawing.filmed(program, reading, out, seed=seed or 0)
         return
     labels: list[str] = []
-    lines = _lines(program, reading, chosen, labels)
+    lines = _lines(program, reading, chosen, labels, seed=seed or 0)
     if out is None:
         sys.stdout.writelines(lines)
     else:
@@ -124,7 +137,9 @@ def _format(form: Format | None, out: Path | None) -> Format:
     return Format(out.suffix.lower()[1:])
 
 
-def _lines(program: Program, reading: Reading, form: Format, labels: list[str]) -> Iterator[str]:
+def _lines(
+    program: Program, reading: Reading, form: Format, labels: list[str], seed: int
+) -> Iterator[str]:
     """A line for each row, read and predicted as they are asked for; ``labels`` gathers what is."""
     import torch
 
@@ -134,7 +149,7 @@ def _lines(program: Program, reading: Reading, form: Format, labels: list[str]) 
     if form is Format.csv:
         yield _csv(["row", "label", *(f"probability_{name}" for name in classes)])
     for index in torch.arange(len(reading)).split(BATCH):
-        predicted = program.predict(reading.batch(index)[0])
+        predicted = program.predict(reading.batch(index)[0], seed=seed)
         labels += predicted.labels
         for i, probabilities in zip(index.tolist(), predicted.probabilities.tolist(), strict=True):
             row, values = reading.rows[i], [round(p, 6) for p in probabilities if classes]

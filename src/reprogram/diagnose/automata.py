@@ -112,7 +112,7 @@ def untouched(training: Training, task: Task) -> dict[str, float]:
     training.bind(task.spec)
     alone = _Alone(training.transformation)
     model = Reprogrammed(training.source, alone, training.mapping)
-    return measure(model, Prepared(alone, test, training.device), 64, task.spec.judge)
+    return measure(model, Prepared(alone, test, training.device), 64)
 
 
 def published(training: Training, task: Task, name: str) -> Program:

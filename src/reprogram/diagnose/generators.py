@@ -16,12 +16,12 @@ from reprogram import optim
 from reprogram.criteria import Adversarial
 from reprogram.diagnose.classical import reported_split
 from reprogram.diagnose.controls import Metrics, random_source, small_program
-from reprogram.evaluation import Prepared, measure
+from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.likeness import likeness
 from reprogram.mappings import Pixels
 from reprogram.model import Reprogrammed
 from reprogram.recipes import Recipe
-from reprogram.sources import Source, TorchSource, load
+from reprogram.sources import Source, TorchSource
 from reprogram.tasks.base import Split, Task, specification
 from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
@@ -116,7 +116,7 @@ def rejection(source: Source, task: Task, *, epochs: int | None = None, seed: in
     drawn.bind(source, task.spec)
     mapping.bind(source, task.spec)
     model = Reprogrammed(source, drawn, mapping)
-    told = measure(model, Prepared(drawn, test, "cpu"), CALL, task.spec.judge)
+    told = measure(model, Prepared(drawn, test, "cpu"), CALL, judge_of(task.spec))
     return {**told, "kept": drawn.served / max(drawn.tried, 1)}
 
 
@@ -131,12 +131,11 @@ def real(task: Task) -> Metrics:
         UserError: if the task wants no images, names no judge, or there is no test split.
     """
     _wanted(task)
-    if not task.spec.judge:
+    if (judge := judge_of(task.spec)) is None:
         raise UserError(f"{task.spec.name} names no judge; take ?judge=zoo:digits")
     test, other = reported_split(task), task.validation or task.train
     images, weights = test.wanted(torch.arange(len(test)))
     made, classes = other.wanted(torch.arange(len(other)))
-    judge = load(task.spec.judge)
     return likeness(made, images, classes.argmax(1), weights.argmax(1), judge)
 
 

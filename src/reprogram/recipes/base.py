@@ -123,7 +123,8 @@ def recipe(
         if key not in COMMON:
             raise TypeError(f"{key!r} is no number that recipes share; those are {list(COMMON)}")
     taken = {key: value for key, value in {**COMMON, **defaults}.items() if key not in without}
-    short = {"epochs": max(1, taken["epochs"] // 10)} if quick is None else dict(quick)
+    tenth = {key: max(1, taken[key] // 10) for key in ("epochs",) if key in taken}
+    short = tenth if quick is None else dict(quick)
     decorate = functools.partial(_remembering, name, taken, short)
     return decorate if function is None else decorate(function)
 

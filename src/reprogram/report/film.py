@@ -34,9 +34,10 @@ def film(program: Program, x: Tensor, *, seed: int = 0, most: int = FRAMES) -> l
         most: Frames, evenly spread over the run, the first and the last among them.
     """
     model = program.model
+    draw = _said if program.task.target == "cells" else _pixels
     with forked_rng(seed, 0):
         inputs = model.transformation(model.transformation.prepare(x.to(program.device)))
-        shown = [_picture(model.mapping(state).cpu()) for state in bare(model.source).run(inputs)]
+        shown = [draw(model.mapping(state).cpu()) for state in bare(model.source).run(inputs)]
     places = np.linspace(0, len(shown) - 1, min(most, len(shown))).round().astype(int)
     return [shown[place].float() / 255 for place in places]
 
@@ -96,11 +97,13 @@ def gif(pages: Sequence[Picture]) -> bytes:
     return file.getvalue()
 
 
-def _picture(prediction: Tensor) -> UInt8[Tensor, "batch 3 h w"]:
-    """Images as they are; cells (batch, height, width, classes) by the class that they say."""
-    if prediction.shape[1] in (1, 3, 4):
-        return (255 * opaque(prediction)).round().byte()
-    scores = prediction.log_softmax(-1)
+def _pixels(images: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Images as they are."""
+    return (255 * opaque(images)).round().byte()
+
+
+def _said(scores: Float[Tensor, "n h w classes"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Living cells in the colour of the class that they say; a dead one says all alike."""
     palette = torch.tensor(colours(scores.shape[-1]))  # (classes, 3)
     living = scores.amax(-1, keepdim=True) > scores.amin(-1, keepdim=True)
     return (255 * palette[scores.argmax(-1)] * living).round().byte().movedim(-1, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from reprogram.tasks.base import Split, Task, cut, occurrences
 from reprogram.types import InputSpec, TaskSpec, UserError
 
-JUDGE = "zoo:digits"
+JUDGE, JUDGED = "zoo:digits", tuple("0123456789")  # who tells of what, unless told otherwise
 
 
 def load_draw(
@@ -20,7 +20,7 @@ def load_draw(
     noise: float = 0.0,
     rare: int = 0,
     rare_share: float = 0.1,
-    judge: str = JUDGE,
+    judge: str = "",
     seed: int = 0,
 ) -> Task:
     """The images of another task as what is wanted, its classes as what is asked for.
@@ -35,7 +35,8 @@ def load_draw(
         rare: How many classes, the first ones, are rare.
         rare_share: Of the training images that a rare class keeps, in (0, 1].
         judge: URI of a classifier of such images, with the same classes, that tells how good an
-            image is; ``none`` for no judge.
+            image is; ``none`` for no judge. By default ``zoo:digits`` where the classes are the
+            ten digits, elsewhere none.
         seed: Of the other task's cuts, and of what is taken away.
 
     References:
@@ -76,6 +77,7 @@ def load_draw(
         raise UserError(f"class {named} of task {task!r} has no training image left; raise "
                         "'share' or 'rare_share'")  # fmt: skip
     train = _mislabelled(train, noise, classes, seed)
+    judge = judge or (JUDGE if whole.spec.classes == JUDGED else "none")
     told = TaskSpec(
         f"draw:{task}", InputSpec("class", (), lower=0.0, upper=classes - 1.0), whole.spec.classes,
         target="image", shape=spec.shape, judge="" if judge == "none" else judge,

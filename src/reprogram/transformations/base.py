@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprogram.types import InputSpec, SourceLike, TaskSpec, Tokens, UserError
+from reprogram.types import InputSpec, SourceLike, TaskSpec, Tokens, UserError, mapped
 
 
 class Transformation(nn.Module):
@@ -134,13 +134,15 @@ class Compose(Transformation):
 
     def forward(self, prepared: Tensor) -> Tensor | Tokens:
         """(batch, *prepared) -> (batch, *source.input.shape)."""
-        self._met = self._before_last(prepared)
-        return self.parts[-1](self._met)
+        met = self._before_last(prepared)
+        self._met = mapped(met, Tensor.detach)  # its graph would outlive the step
+        return self.parts[-1](met)
 
     def sample(self, prepared: Tensor, n: int) -> tuple[Tensor | Tokens, Tensor]:
         """The last part's draws, of what the parts before it make."""
-        self._met = self._before_last(prepared)
-        return self.parts[-1].sample(self._met, n)
+        met = self._before_last(prepared)
+        self._met = mapped(met, Tensor.detach)
+        return self.parts[-1].sample(met, n)
 
     def _before_last(self, x: Any) -> Any:
         """What the last part has prepared."""
