@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from reprogram.criteria.base import Criterion
 from reprogram.criteria.discriminators import SeparateHeads, SharedHeads
+from reprogram.draws import forked_rng
 from reprogram.types import SourceLike, TaskSpec, UserError
 
 Heads = Literal["shared", "separate"]
@@ -116,8 +117,7 @@ class Adversarial(Criterion):
             raise UserError(f"{type(self).__name__} reads images of classes; {task.name} asks for "
                             f"{task.target} of {len(task.classes)} classes")  # fmt: skip
         self.classes = len(task.classes)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with forked_rng(self.seed, 0):
             self.discriminator = HEADS[self.heads](task.shape, self.classes, width=self.width)
         self.discriminator.requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(

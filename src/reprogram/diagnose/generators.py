@@ -16,6 +16,7 @@ from reprogram import optim
 from reprogram.criteria import Adversarial
 from reprogram.diagnose.classical import reported_split
 from reprogram.diagnose.controls import Metrics, random_source, small_program
+from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.likeness import likeness
 from reprogram.mappings import Pixels
@@ -204,8 +205,7 @@ class _Generator(Transformation):
         halvings = max(0, math.ceil(math.log2(max(sides) / SMALL)))
         height, width = (math.ceil(side / 2**halvings) for side in sides)
         widths = [max(self.channels >> i, 8) for i in range(halvings + 1)]
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with forked_rng(self.seed, 0):
             self.table = nn.Embedding(len(task.classes), self.noise)
             layers: list[nn.Module] = [
                 nn.Linear(2 * self.noise, widths[0] * height * width, bias=False),

@@ -17,9 +17,7 @@ from reprogram.train import Training
 from reprogram.transformations import ClassNoise, SharedNoise
 
 BETAS = 0.0, 0.9  # of both Adams
-
-
-@recipe(
+against = recipe(
     without=("class_weights", "label_smoothing"),
     optimizer="Backprop",
     epochs=150,
@@ -28,6 +26,9 @@ BETAS = 0.0, 0.9  # of both Adams
     mapping="Pixels",
     validations=1,
 )
+
+
+@against
 def gan_noise(
     source: Source,
     task: Task,
@@ -67,15 +68,7 @@ def gan_noise(
     return _against(criterion, source, part, shared)
 
 
-@recipe(
-    without=("class_weights", "label_smoothing"),
-    optimizer="Backprop",
-    epochs=150,
-    batch_size=160,
-    learning_rate=0.002,
-    mapping="Pixels",
-    validations=1,
-)
+@against
 def inrep(
     source: Source,
     task: Task,

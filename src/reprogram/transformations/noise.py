@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reprogram.draws import forked_rng
 from reprogram.transformations.base import Transformation, require_kinds
 from reprogram.types import SourceLike, TaskSpec, UserError
 
@@ -216,8 +217,7 @@ class SharedNoise(NoiseTransformation):
             raise UserError(f"argument 'embedding' is {self.embedding}, and the source takes {z} "
                             f"numbers; give 1 to {z - 1}")  # fmt: skip
         self.drawn = z - self.embedding
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with forked_rng(self.seed, 0):
             self.table = nn.Parameter(torch.randn(classes, self.embedding))
             self.layers = nn.ModuleList(nn.Linear(z, z) for _ in range(2 * self.blocks))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from reprogram.draws import forked_rng
 from reprogram.sources.automata.cells import Cell
 from reprogram.types import Cells, UserError
 
@@ -76,6 +77,5 @@ class Rollout(nn.Module):
             steps: Applications of the rule.
             seed: Of the draws; torch's own are not touched.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with forked_rng(seed, 0):
             return self(Cells(state, steps=steps))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from reprogram.draws import forked_rng
 from reprogram.sources.automata.cells import Cell
 from reprogram.sources.automata.rollout import Rollout
 from reprogram.sources.base import TorchSource
@@ -107,8 +108,7 @@ def _calm(rollout: Rollout, state: Tensor, seed: int) -> None:
     """Halve the last layer until a long run stays small."""
     bound = max(BOUND, float(state.abs().max()))
     layer = rollout.cell.out
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with forked_rng(seed, 0):
         for _ in range(64):  # 2^-64: it stands still
             run = rollout.run(Cells(state, steps=LONG))
             if all(state.abs().max() <= bound for state in run):  # ends where it is false

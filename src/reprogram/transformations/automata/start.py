@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from reprogram.draws import forked_rng
 from reprogram.types import Cells, SourceLike, TaskSpec, UserError
 
 State = Float[Tensor, "batch channels height width"]
@@ -117,8 +118,7 @@ class Planted(Start):
         super().__init__()
         self.shape = (rule.channels, *size)
         seed = rule.seed(*size)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with torch.no_grad(), forked_rng(0, 0):
             seed = seed.to(next(source.parameters()).device)
             grown = source(Cells(seed, steps=steps)).cpu()
         self.register_buffer("states", torch.cat([seed.cpu(), grown]), persistent=False)
