@@ -62,9 +62,7 @@ def stability(
         UserError: if the program does not intervene in an automaton, or a number is out of its
             range.
     """
-    if not isinstance(program.transformation, Intervention):
-        raise UserError("stability is measured of programs that intervene in an automaton; "
-                        f"{type(program.transformation).__name__} does not")  # fmt: skip
+    part = _intervening(program)
     marks = sorted(set(steps))
     for name, value in (("steps", marks[:1]), ("damage", [damage]), ("remove", [remove])):
         if value == [] or (value[0] is not None and value[0] < 1):
@@ -73,7 +71,7 @@ def stability(
     runs = {"untouched": (None, 0), "program": (None, None)}
     runs |= {} if damage is None else {"damaged": (damage, None)}
     runs |= {} if remove is None else {"removed": (None, remove)}
-    own = max(program.transformation.start.shape[1:])
+    own = max(part.start.shape[1:])
     for size in sizes:
         if size < own:
             raise UserError(f"argument 'sizes' holds {size}; samples have sides of {own}")
@@ -85,7 +83,7 @@ def stability(
             x, target, weight = (part.to(program.device) for part in split.batch(index))
             target, weight = _padded(target, size), _padded(weight, size)
             with forked_rng(seed, number):
-                cells = program.transformation(program.transformation.prepare(x))
+                cells = part(part.prepare(x))
                 cells = cells.map(lambda part, size=size: _padded(part, size))
                 alone: dict[int, Tensor] = {}
                 for run, (hurt, gone) in runs.items():
@@ -106,7 +104,7 @@ def untouched(training: Training, task: Task) -> dict[str, float]:
         task: With a test split.
 
     Raises:
-        UserError: if there is no test split.
+        UserError: if there is no test split, or the recipe starts no automaton.
     """
     test = reported_split(task)
     training.bind(task.spec)
@@ -151,9 +149,11 @@ def lasting(program: Program, task: Task, *, rows: int = 64, seed: int = 0) -> d
         task: With a test split.
         rows: Of it, at most.
         seed: Of the draws.
+
+    Raises:
+        UserError: if the program does not intervene in an automaton, or there is no test split.
     """
-    part = program.transformation
-    assert isinstance(part, Intervention)
+    part = _intervening(program)
     runs = [module for module in program.source.modules() if isinstance(module, Rollout)]
     own = part.steps or runs[0].steps
     once = own if isinstance(own, int) else max(own)
@@ -189,7 +189,22 @@ class _Alone(Transformation):
         return self.part.prepare(x)
 
     def forward(self, prepared: Any) -> Cells:
-        return self.part(prepared)._replace(intervene=None)
+        cells = self.part(prepared)
+        if not isinstance(cells, Cells):
+            raise _none(self.part)
+        return cells._replace(intervene=None)
+
+
+def _intervening(program: Program) -> Intervention:
+    """What the program does to an automaton."""
+    if not isinstance(program.transformation, Intervention):
+        raise _none(program.transformation)
+    return program.transformation
+
+
+def _none(part: Transformation) -> UserError:
+    return UserError("this is measured of programs that intervene in an automaton; "
+                     f"{type(part).__name__} does not")  # fmt: skip
 
 
 def _means(found: list[Sums]) -> dict[str, float]:
@@ -204,8 +219,7 @@ def _run(
     program: Program, cells: Cells, marks: Sequence[int], hurt: int | None, gone: int | None
 ) -> Iterator[tuple[int, Tensor]]:
     """The states at the marks; a circle is erased at one step, the program ends at another."""
-    assert isinstance(program.transformation, Intervention)
-    state, at = cells.values, 0
+    start, state, at = _intervening(program).start, cells.values, 0
     stops = {step for step in (hurt, gone) if step is not None and 0 < step < marks[-1]}
     for step in sorted({*marks, *stops}):
         intervene = cells.intervene if gone is None or at < gone else None
@@ -215,7 +229,7 @@ def _run(
             yield step, state
         if step == hurt:
             holes = circles(len(state), *state.shape[2:]).to(state.device)
-            state = program.transformation.start.held(state.masked_fill(holes, 0), state)
+            state = start.held(state.masked_fill(holes, 0), state)
 
 
 def _measured(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from reprogram import optim
 from reprogram.diagnose.classical import STRENGTHS, chances, reported_split
 from reprogram.diagnose.network import text_network
+from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, measure
 from reprogram.loop import Loop
 from reprogram.mappings import Fixed
@@ -157,7 +158,7 @@ def random_source(recipe: Recipe, source: Source, task: Task, **numbers: Any) ->
     shown = recipe(source, task, **numbers)
     shown.bind(task.spec)
     x = task.train.batch(torch.arange(min(len(task.train), 256)))[0].to(shown.device)
-    with torch.no_grad():
+    with torch.no_grad(), forked_rng(seed, 0):
         shown.transformation.eval()
         batch = shown.transformation(shown.transformation.prepare(x))
     training = recipe(shown.source.randomised(seed, batch), task, **numbers)
