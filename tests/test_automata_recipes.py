@@ -14,6 +14,7 @@ from reprogram.criteria import SquaredError
 from reprogram.diagnose import stability
 from reprogram.mappings import CellScores, Pixels
 from reprogram.program import Program
+from reprogram.report.film import colours, film, opaque
 from reprogram.transformations import Inject, StateMatrix
 from reprogram.types import Cells, InputSpec, OutputSpec, TaskSpec, UserError
 
@@ -244,3 +245,47 @@ def test_stability_refuses(numbers: dict[str, Any], message: str) -> None:
     composed.bind(task.spec)
     with pytest.raises(UserError, match=message):
         stability(composed.program(task.spec), task.test, **numbers)
+
+
+@pytest.mark.parametrize("height", [3, 4])
+def test_a_film_of_few_rows_of_cells_is_in_the_colours_of_the_classes(height: int) -> None:
+    """Cells (batch, 4, width, classes) are no picture of four channels."""
+    composed, task = training("nca-inject")
+    composed.bind(task.spec)
+    program = composed.program(task.spec)
+    x = torch.rand(2, 1, height, 5, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.1
+    x[:, :, 0, 0] = 0.0  # a dead cell
+    frames = film(program, x, seed=1)
+    assert len(frames) == tiny.STEPS + 1
+    palette = (255 * torch.tensor(colours(tiny.CLASSES))).round() / 255
+    for frame in frames:
+        assert frame.shape == (2, 3, height, 5) and not frame[:, :, 0, 0].any()
+    scores = program.predict(x, seed=1).scores  # of the same run
+    wanted = palette[scores.argmax(-1)].movedim(-1, 1)
+    wanted = wanted * (scores.amax(-1) > scores.amin(-1))[:, None]  # some have not fired yet
+    assert torch.equal(frames[-1], wanted) and wanted.amax(1).gt(0).float().mean() > 0.7
+
+
+def test_a_film_of_a_picture_ends_in_what_is_drawn() -> None:
+    composed, task = training("nca-global")
+    composed.bind(task.spec)
+    program = composed.program(task.spec)
+    frames = film(program, torch.tensor([0.0, 1.0]), seed=2, most=3)
+    made = opaque(program.draw(["seed", "grown"], seed=2).images)
+    assert len(frames) == 3
+    torch.testing.assert_close(frames[-1], made, atol=0.5 / 255, rtol=0)
+
+
+def test_no_sample_is_no_answer() -> None:
+    composed, task = training("nca-inject")
+    composed.bind(task.spec)
+    program = composed.program(task.spec)
+    for sides in ((6, 6), (4, 9)):
+        told = program.predict(torch.zeros(0, 1, *sides))
+        assert told.scores.shape == (0, *sides, 3) and told.labels == []
+        assert told.probabilities.shape == (0, 3)
+        assert program.predict(torch.rand(1, 1, *sides)).scores.shape == (1, *sides, 3)
+    composed, task = training("nca-global")
+    composed.bind(task.spec)
+    made = composed.program(task.spec).draw([])
+    assert made.images.shape == (0, 4, 8, 8) and made.labels == ()

@@ -1,5 +1,7 @@
 """The model in one line, and the objective of a batch: pure in a step."""
 
+import copy
+
 import pytest
 import torch
 from tiny import BANDS, FRAMES, Counted, black_box, series_task, speech_source
@@ -245,6 +247,31 @@ def test_a_chain_draws_by_its_last_part() -> None:
     alone, chained = seen(Bits()), seen(Compose([Doubled(), Bits()]))
     moved = x.mean((1, 2)).repeat(2)[:, None, None].expand_as(alone)
     torch.testing.assert_close(chained - alone, moved)
+
+
+def test_a_chain_that_trains_holds_no_graph_of_its_step() -> None:
+    class Scaled(Transformation):
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, prepared: Tensor) -> Tensor:
+            return self.by * prepared
+
+        def after(self, task):
+            return task
+
+    for last in (SeriesToFeatures(), Bits()):
+        chain = Compose([Scaled(), last])
+        built = objective(a_model(chain))
+        if isinstance(last, Bits):
+            built.sample(2)
+        else:
+            built().sum().backward()
+            assert chain.parts[0].by.grad.abs() > 0  # pyright: ignore
+        assert not chain._met.requires_grad  # pyright: ignore
+        copied = copy.deepcopy(chain)  # what has a graph cannot be copied
+        assert torch.equal(flatten(copied.parameters()), flatten(chain.parameters()))
 
 
 def test_what_is_not_discrete_has_nothing_to_draw() -> None:

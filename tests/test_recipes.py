@@ -15,7 +15,7 @@ from reprogram import parts, recipes
 from reprogram.criteria import CrossEntropy
 from reprogram.optim import CMAES, NES, SPSA, Backprop, RandomDirections, ScoreFunction
 from reprogram.recipes import RECIPES, find, recipe
-from reprogram.recipes.base import COMMON, Shared, assemble
+from reprogram.recipes.base import COMMON, Shared, assemble, quickly
 from reprogram.sources import Source
 from reprogram.tasks.base import Task
 from reprogram.train import Training, fit
@@ -298,6 +298,19 @@ def test_the_decorator_fills_in_what_recipes_share() -> None:
         recipe(weight_decays=1.0)
     with pytest.raises(TypeError, match="'weight_decays' is no number that recipes share"):
         recipe(without=("weight_decays",))
+
+
+def test_a_recipe_that_takes_no_epochs_is_not_shortened() -> None:
+    def at_once(source: Source, task: Task, **shared: Unpack[Shared]) -> Training:
+        return framed(source, task, **{**shared, "epochs": 1})
+
+    own = recipe(without=("epochs",), mapping="Fixed")(at_once)
+    assert quickly(own) == {} and "epochs" not in inspect.signature(own).parameters
+    training = own(image_source(), image_task())
+    assert training.epochs == 1 and "epochs" not in training.parameters
+    assert quickly(recipe(epochs=25)(at_once)) == {"epochs": 2}
+    assert quickly(recipe(epochs=5)(at_once)) == {"epochs": 1}
+    assert quickly(recipe(quick={"width": 3})(at_once)) == {"width": 3}
 
 
 def test_the_decorator_tells_what_recipes_share() -> None:

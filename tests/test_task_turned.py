@@ -1,15 +1,21 @@
 """Tasks whose targets are images or cells."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from commands import install
 from PIL import Image
+from tiny import Counted
+from tiny_generators import drawing_spec, reading_source
+from typechecker import unchecked
 
 import reprogram
-from reprogram.evaluation import Prepared, measure
+from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.mappings import Pixels
 from reprogram.model import Reprogrammed
-from reprogram.predictions import Predictions
-from reprogram.sources import TorchSource
+from reprogram.predictions import Predictions, wanted
+from reprogram.sources import TorchSource, zoo
 from reprogram.tasks.metrics import metrics
 from reprogram.transformations import Transformation
 from reprogram.types import InputSpec, OutputSpec, TaskSpec, UserError
@@ -167,3 +173,67 @@ def test_images_without_a_judge_are_told_by_their_error_and_repeat() -> None:
     assert one == two and one["loss"] == one["mse"] > 0
     assert torch.equal(before, torch.get_rng_state())
     assert TaskSpec.from_json(task.spec.json()) == task.spec
+
+
+# Judges
+
+
+@pytest.fixture
+def halves(tmp_path) -> str:
+    """A task of two classes that are no digits, as large as the digits of the judge."""
+    for label in ("left", "right"):
+        (tmp_path / label).mkdir()
+        for i in range(8):
+            image = Image.new("L", (28, 28), 9 * i)
+            image.paste(200, (0, 0, 14, 28) if label == "left" else (14, 0, 28, 28))
+            image.save(tmp_path / label / f"{i}.png")
+    return f"draw:{tmp_path}"
+
+
+def test_only_digits_have_a_judge_of_themselves(halves: str) -> None:
+    assert reprogram.load_task(halves).spec.judge == ""
+    assert reprogram.load_task("draw:digits").spec.judge == "zoo:digits"
+    assert reprogram.load_task("draw:digits?judge=none").spec.judge == ""
+    assert reprogram.load_task("draw:digits?judge=zoo:mnist-lenet").spec.judge == "zoo:mnist-lenet"
+    assert judge_of(reprogram.load_task(halves).spec) is None
+    assert judge_of(reprogram.load_task("draw:digits").spec) is not None
+
+
+JUDGES = {
+    "zoo:digits": r"tells 10 classes \(0, 1, 2, ...\); draw:.* asks for 2 classes \(left, right\)",
+    "zoo:growing-ca": "tells no classes but state; draw:.* asks for 2",
+    "zoo:tiny-images": r"tells 7 classes \(a, b, c, ...\); .* 2 classes \(left, right\)",
+}
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_a_judge_of_other_classes_is_refused_before_training(
+    judge: str, halves: str, monkeypatch
+) -> None:
+    install(monkeypatch)
+    task = reprogram.load_task(f"{halves}?judge={judge}")
+    source = reprogram.load_source("zoo:digits-gan")
+    training = reprogram.recipes.inrep(source, task, epochs=1, width=4)
+    calls = Counted(training.source)
+    with pytest.raises(UserError, match=f"'judge' is {judge}, which {JUDGES[judge]}") as caught:
+        reprogram.fit(training, task)
+    assert "\n" not in str(caught.value) and calls.rows == []
+
+
+def test_a_judge_without_names_tells_as_many_classes(monkeypatch) -> None:
+    spec = replace(drawing_spec(), judge="zoo:judge")
+    for names, fits in (((), True), (spec.classes, True), (spec.classes[::-1], False)):
+        monkeypatch.setitem(zoo.SOURCES, "judge", (lambda names=names: reading_source(names), ""))
+        if fits:
+            assert judge_of(spec) is not None
+        else:
+            with pytest.raises(UserError, match=r"\(standing, lying\); drawing asks for 2"):
+                judge_of(spec)
+
+
+def test_a_class_by_half_is_no_class() -> None:
+    assert wanted([2, "a", 0], ("a", "b", "c")).tolist() == [2.0, 0.0, 0.0]
+    for given in (2.5, 3, -1, "d"):
+        message = f"there is no class {given!r}; the program knows a, b, c"
+        with pytest.raises(UserError, match=message), unchecked():
+            wanted([given], ("a", "b", "c"))  # pyright: ignore

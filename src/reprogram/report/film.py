@@ -24,8 +24,8 @@ Picture = UInt8[np.ndarray, "rows columns 3"]
 def film(program: Program, x: Tensor, *, seed: int = 0, most: int = FRAMES) -> list[Tensor]:
     """A run step by step, as pictures (batch, 3, height, width) in [0, 1].
 
-    A source without steps has one picture. What cells say is drawn in a colour for each class,
-    brighter where the sample is.
+    A source without steps has one picture. What living cells say is drawn in a colour for each
+    class, on black.
 
     Arguments:
         program: Whose task asks for images or cells.
