@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-GROW = "grow:gecko?size=24&pad=4&rows=8"
+from reprogram import load_source, load_task, recipes
+
+GROW = "grow:gecko?rows=8"
 FEW = ("--epochs", 1, "--set", "batch_size=4", "--set", "pool=8")
 FEW_STEPS = ("--set", "steps=[2,4]", "--set", "evaluation=6")
 
@@ -141,3 +143,52 @@ def test_quick_shortens_a_run_and_gives_way(reprogram, tmp_path) -> None:
     assert done.status == 0, done.err
     record = json.loads((out / "run.json").read_text())
     assert record["numbers"]["epochs"] == 1
+
+
+@pytest.fixture
+def bound(tmp_path):
+    """Saves the program of a recipe as it starts."""
+
+    def save(recipe: str, source: str, task: str) -> Path:
+        own = load_task(task)
+        training = recipes.find(recipe)(load_source(source), own)
+        training.bind(own.spec)
+        return training.program(own.spec).save(tmp_path / recipe)
+
+    return save
+
+
+def test_no_table_of_pictures_and_no_pictures_of_a_table(reprogram, bound, tmp_path) -> None:
+    photos = photographs(tmp_path / "photos")
+    drawing = bound("inrep", "zoo:digits-gan", f"draw:{photos}")
+    cells = bound("nca-inject", "zoo:mnist-ca?steps=2", f"cells:{photos}?say=left")
+    classes = bound("ar", "zoo:images", str(photos))
+    table = "is of predictions, and this writes pictures; leave it out"
+    many = "--count 2 is of images, and"
+    refused = {
+        (drawing, "all", "--out", "a.png", "--format", "csv"): f"--format csv {table}",
+        (cells, photos, "--out", "a.gif", "--format", "jsonl"): f"--format jsonl {table}",
+        (cells, photos, "--out", "a.gif", "--count", 2): f"{many} cells:{photos}?say=left asks for",
+        (cells, photos, "--out", "a.csv", "--count", 2): "asks for cells; leave it out",
+        (classes, photos, "--out", "a.csv", "--count", 2): "asks for classes; leave it out",
+    }
+    for (run, files, _, name, *words), message in refused.items():
+        done = reprogram("predict", run, files, "--out", tmp_path / name, *words)
+        assert message in done.error
+        assert not (tmp_path / name).exists()
+    assert not list(tmp_path.glob("*.tmp*"))
+
+
+def test_what_is_drawn_while_predicting_repeats(reprogram, bound, tmp_path) -> None:
+    photos = photographs(tmp_path / "photos")
+    run = bound("nca-inject", "zoo:mnist-ca?steps=4", f"cells:{photos}")
+    left = photos / "left"
+    told = [reprogram("predict", run, left, "--seed", seed).out for seed in (0, 0, 1)]
+    assert told[0] == told[1] != told[2]
+    assert told[0] == reprogram("predict", run, left).out
+    for seed, name in ((3, "a.gif"), (3, "b.gif"), (4, "c.gif")):
+        first = left / "0.png"
+        done = reprogram("predict", run, first, "--seed", seed, "--out", tmp_path / name)
+        assert done.status == 0, done.err
+    a, b, c = ((tmp_path / name).read_bytes() for name in ("a.gif", "b.gif", "c.gif"))
+    assert a == b != c

@@ -17,7 +17,7 @@ def reproduce(
         typer.Argument(
             metavar="ROW",
             help="Which table: v2s, ar, elsayed, mappings, fraud, black-box, names, questions, "
-            "splice, molecules, warp or reprogbert.",
+            "splice, molecules, warp, reprogbert, generators or automata.",
         ),
     ],
     task: Annotated[

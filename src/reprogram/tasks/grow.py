@@ -27,7 +27,7 @@ EMBEDDED = files("reprogram") / "zoo" / "pictures"
 
 
 def load_grow(
-    picture: str, *, size: int = 40, pad: int = 16, rows: int = 256, seed: int = 0
+    picture: str, *, size: int | None = None, pad: int | None = None, rows: int = 256, seed: int = 0
 ) -> Task:
     """Grow a picture, from a single living cell and from what the source has grown already.
 
@@ -38,8 +38,9 @@ def load_grow(
     Arguments:
         picture: Path of a picture with transparency; the name of one that ships with the library
             (``gecko``) or of a published one (``lizard_no_tail``).
-        size: Longest side of the picture in cells, >= 1.
-        pad: Empty cells around it, >= 0.
+        size: Longest side of the picture in cells, >= 1; by default 24 of one that ships, as
+            ``zoo:growing-ca`` has learned it, and 40 of others, as the published lizard is.
+        pad: Empty cells around it, >= 0; by default 4 of one that ships, 16 of others.
         rows: Of the training split, >= 2; an eighth of it, but at least 8, for validation and test.
         seed: Taken for all tasks' sake; nothing is drawn.
 
@@ -53,6 +54,8 @@ def load_grow(
             range.
     """
     del seed
+    usual, room = (24, 4) if (EMBEDDED / f"{picture}.png").is_file() else (40, 16)
+    size, pad = usual if size is None else size, room if pad is None else pad
     for name, value, least in (("size", size, 1), ("pad", pad, 0), ("rows", rows, 2)):
         if value < least:
             raise UserError(f"argument {name!r} is {value}; give {least} or more")

@@ -74,14 +74,13 @@ def check_options(task: str, loader: Callable[..., Any], options: dict[str, Any]
         UserError: naming the option and those there are.
     """
     takes = {
-        name: parameter.default
+        name: parameter.annotation in ("int", "int | None")
         for name, parameter in inspect.signature(loader).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    } | dict.fromkeys(GENERAL, 0)
+    } | dict.fromkeys(GENERAL, True)
     for option, value in options.items():
         if option not in takes:
             raise UserError(f"task {task!r} takes no option {option!r}; "
                             f"it takes {', '.join(takes)}")  # fmt: skip
-        whole = isinstance(takes[option], int)
-        if whole and (not isinstance(value, int) or isinstance(value, bool)):
+        if takes[option] and (not isinstance(value, int) or isinstance(value, bool)):
             raise UserError(f"task {task!r}: option {option!r} is {value!r}; pass a whole number")
