@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tiny_automata
 import torch
-from tiny_generators import drawing_source, drawing_task, reading_source
+from tiny_generators import drawing_source, drawing_spec, drawing_task, reading_source
 
 from reprogram import bench as benches
 from reprogram import diagnose, sources, tasks
@@ -22,7 +22,7 @@ from reprogram.evaluation import judge_of
 from reprogram.grid import NUMBERS, Entry, Grid, Table
 from reprogram.grid import run as grid_run
 from reprogram.recipes import find
-from reprogram.rows.made import AUTOMATA, GENERATORS
+from reprogram.rows.made import AUTOMATA, GENERATORS, JUDGE
 from reprogram.sources import zoo
 from reprogram.sources.automata.published import ADVERSARIES, MATRICES
 from reprogram.tasks import TASKS, make_task
@@ -73,7 +73,7 @@ def told() -> Iterator[Any]:
         patch.setattr(
             diagnose, "conditional_gan", functools.partial(diagnose.conditional_gan, **few)
         )
-        patch.setattr(diagnose, "rejection", functools.partial(diagnose.rejection, epochs=1))
+        patch.setattr(diagnose, "rejection", functools.partial(diagnose.rejection, epochs=10))
         weights = made["tiny-digits-ca"]().rollout.cell.state_dict()
         patch.setattr(automata, "published_adversary", {"eight": weights}.__getitem__)
         patch.setattr(automata, "published_matrix", {"tail": torch.eye(6)}.__getitem__)
@@ -188,6 +188,7 @@ def test_a_kind_gives_the_metric_that_a_row_asks_for(told: Any) -> None:
     assert named and all(name in known[recipe] for name, recipe in named.items())
 
 
+@functools.cache
 def fake_mnist(*, seed: int = 0) -> Task:
     """As many images as the rows' tasks take, of ten classes, without a file."""
     generator = torch.Generator().manual_seed(seed)
@@ -226,7 +227,7 @@ def test_every_entry_composes(without_files: None) -> None:
         training.mapping.bind(training.source, task.spec)
         assert training.parameters.items() >= dict(entry.numbers).items()
         assert training.seed == 1 and task.test is not None
-        assert task.spec.judge == ("zoo:mnist-lenet" if HOME[entry.recipe] == "drawing" else "")
+        assert task.spec.judge == (JUDGE if HOME[entry.recipe] == "drawing" else "")
     assert len(seen) > 10
 
 
@@ -250,8 +251,7 @@ def test_what_is_read_from_files_is_there(data_root: Any, monkeypatch: pytest.Mo
     pictures = {e.task for *_, e in ENTRIES if e.task.startswith("grow:")}
     for uri in pictures:
         assert tasks.load(uri).spec.shape == (4, 72, 72)
-    spec = tasks.load("draw:digits?judge=zoo:mnist-lenet").spec
-    judge = judge_of(spec)
+    judge = judge_of(replace(drawing_spec(), classes=tuple("0123456789"), judge=JUDGE))
     assert judge is not None and judge.shows_features
 
 
