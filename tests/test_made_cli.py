@@ -145,6 +145,17 @@ def test_quick_shortens_a_run_and_gives_way(reprogram, tmp_path) -> None:
     assert record["numbers"]["epochs"] == 1
 
 
+def test_a_quick_run_takes_fewer_rows_and_resumes(reprogram, tmp_path) -> None:
+    order = ("fit", "--recipe", "nca-inject", "--source", "zoo:mnist-ca", "--task",
+             "cells:digits?say=8&limit=16", "--out", tmp_path / "run", "--quick", *FEW,
+             "--set", "steps=2", "--set", "evaluation=2")  # fmt: skip
+    for resume in ((), ("--resume",)):
+        done = reprogram(*order, *resume)
+        assert done.status == 0, done.err
+        record = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert record["task"] == "cells:digits?say=8&limit=16&validation=32&test=256"
+
+
 @pytest.fixture
 def bound(tmp_path):
     """Saves the program of a recipe as it starts."""

@@ -134,6 +134,16 @@ def test_a_grid_is_measured_whole_and_its_order_is_told(bench, tmp_path):
     assert "worse < better" in (tmp_path / "results.md").read_text()
 
 
+def test_a_dear_table_has_fewer_seeds_and_says_so(bench, tmp_path):
+    cheap, dear = ({"row": {"two": Entry("zoo:images", task, "ar")}} for task in ("one", "two"))
+    grid = Grid("mappings", "Both.", [Table("cheap", cheap), Table("dear", dear, seeds=1)])
+    section = grid_run(grid, folder=tmp_path, seeds=(4, 5, 6))
+    assert [(cell.task, cell.seed) for cell in bench] == [
+        ("one", 4), ("one", 5), ("one", 6), ("two", 4),
+    ]  # fmt: skip
+    assert "**cheap**" in section and "**dear (seed 4)**" in section
+
+
 def test_every_row_names_what_there_is():
     """Recipes, numbers, sources and tasks of every table; nothing is fitted."""
     cells = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,14 @@ class Table:
         order: Rows in the order that a paper claims, worst first: a second table then tells of each
             neighbouring pair whether it holds.
         against: A row whose last column is a mark: it is told where the others first reach it.
+        seeds: How many of the seeds at most, where a cell is dear; the title then says so.
     """
 
     title: str
     entries: Mapping[str, Mapping[str, Entry]]
     order: Sequence[str] = ()
     against: str | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ def run(
 
     place = Path(folder) / grid.name
     _export(grid, place)
-    tables = [[e for row in t.entries.values() for e in row.values()] for t in grid.tables]
-    uris = {e.source: e.source.format(folder=place) for entries in tables for e in entries}
+    tables = [(t, [e for row in t.entries.values() for e in row.values()]) for t in grid.tables]
+    uris = {e.source: e.source.format(folder=place) for _, entries in tables for e in entries}
     prints = {uri: load_source(uri).fingerprint() for uri in set(uris.values())}
 
     def cell(entry: Entry, seed: int) -> Cell:
@@ -105,11 +108,11 @@ def run(
         return Cell(entry.kind, uri, prints[uri], entry.task, entry.recipe, numbers, seed)
 
     bench = Bench(place, jobs, tell)
-    cells = [cell(entry, seed) for entries in tables for seed in seeds for entry in entries]
+    cells = [cell(e, s) for table, entries in tables for s in seeds[: table.seeds] for e in entries]
     values = bench.run(cells)
 
-    def measured(entry: Entry) -> list[float]:
-        found = [values[cell(entry, seed).file] for seed in seeds]
+    def measured(entry: Entry, own: Sequence[int]) -> list[float]:
+        found = [values[cell(entry, seed).file] for seed in own]
         return [value.get("test", value)[entry.metric] for value in found]
 
     text = [
@@ -120,7 +123,9 @@ def run(
         "",
     ]
     for table in grid.tables:
-        text += _section(table, measured)
+        own = seeds[: table.seeds]
+        fewer = f" (seed {', '.join(map(str, own))})" * (len(own) < len(seeds))
+        text += _section(table, fewer, partial(measured, own=own))
     return "\n".join([*text, *[f"- {note}" for note in grid.notes], ""])
 
 
@@ -135,7 +140,7 @@ def _export(grid: Grid, place: Path) -> None:
             export_onnx(load_source(original), file)
 
 
-def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str]:
+def _section(table: Table, fewer: str, measured: Callable[[Entry], list[float]]) -> list[str]:
     columns = list(next(iter(table.entries.values())))
 
     def shown(entry: Entry) -> str:
@@ -145,7 +150,7 @@ def _section(table: Table, measured: Callable[[Entry], list[float]]) -> list[str
         [name, *[shown(row[column]) if column in row else "" for column in columns]]
         for name, row in table.entries.items()
     ]
-    text = [f"**{table.title}**", "", *markdown(["", *columns], lines), ""]
+    text = [f"**{table.title}{fewer}**", "", *markdown(["", *columns], lines), ""]
     if table.against:
         text += [_reached(table, measured), ""]
     if table.order:

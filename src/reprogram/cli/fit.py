@@ -83,6 +83,7 @@ def fit(
     from reprogram import recipes
     from reprogram.cli.parameters import accepted, check, parse
     from reprogram.cli.running import Order, carry_out, summary
+    from reprogram.tasks.options import GENERAL, limited
     from reprogram.types import UserError
 
     before = runs.read_record(out) if resume and out is not None else None
@@ -90,6 +91,10 @@ def fit(
         source = runs.source_uri(source, access, adapter)
     elif access is not None or adapter is not None:
         raise UserError("--access and --adapter say how to reach --source, which is missing")
+    named = recipe or (before or {}).get("recipe")
+    short = recipes.quickly(recipes.find(named)) if quick and named else {}
+    rows = {name: short.pop(name) for name in GENERAL if name in short}
+    task = limited(task, **rows) if task else None
     given: dict[str, Any] = {"recipe": recipe, "source": source, "task": task, "label": label}
     given = {name: value for name, value in given.items() if value is not None}
     order = {**(before or {}), **given}
@@ -119,7 +124,6 @@ def fit(
         if name in numbers:
             raise UserError(f"parameter {name!r} is given twice, by its option and --set")
         numbers[name] = value
-    short = recipes.quickly(found) if quick else {}
     order["numbers"] = {**order.get("numbers", {}), **short, **numbers}
     order["controls"] = controls or order.get("controls", False)
     account = {"budget": budget, "price": price, "cache": cache and str(cache)}

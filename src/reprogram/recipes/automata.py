@@ -23,6 +23,7 @@ from reprogram.transformations import Inject, StateMatrix, Transformation
     batch_size=16,
     learning_rate=1e-3,
     mapping="CellScores",
+    quick={"epochs": 30, "limit": 160, "validation": 32, "test": 256},
 )
 def nca_inject(
     source: Source,
@@ -75,6 +76,15 @@ def nca_inject(
     batch_size=8,
     learning_rate=5e-4,
     mapping="Pixels",
+    quick={
+        "epochs": 10,
+        "batch_size": 4,
+        "learning_rate": 2e-3,
+        "steps": [48, 64],
+        "pool": 16,
+        "fresh": 0.5,
+        "damaged": 0.0,
+    },
 )
 def nca_global(
     source: Source,

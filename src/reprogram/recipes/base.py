@@ -104,8 +104,9 @@ def recipe(
         function: The recipe.
         name: Under which it is known; by default the function's, with dashes.
         without: Shared numbers that it does not take.
-        quick: Numbers of a run that only shows whether it works (:func:`quickly`); by default a
-            tenth of the epochs.
+        quick: Numbers of a run that only shows whether it works (:func:`quickly`), and how many
+            rows of ``limit``, ``validation`` and ``test`` it needs at most; by default a tenth of
+            the epochs.
         **defaults: Shared numbers whose default is another one here.
 
     Raises:
@@ -130,7 +131,8 @@ def recipe(
 
 
 def quickly(recipe: Recipe) -> dict[str, Any]:
-    """The numbers of a run that shows in minutes whether it works, and no more."""
+    """The numbers of a run that shows in minutes whether it works, and no more; ``limit``,
+    ``validation`` and ``test`` among them are rows of the task (:func:`tasks.options.limited`)."""
     return dict(getattr(recipe, "quick", {}))
 
 

@@ -67,6 +67,17 @@ def joined(name: str, options: dict[str, Any]) -> str:
     return f"{name}?{query}" if query else name
 
 
+def limited(task: str, **rows: int) -> str:
+    """A task's name with so many rows, where it does not say how many itself.
+
+    Example:
+        >>> limited("mnist?limit=5000", limit=100, test=50)
+        'mnist?limit=5000&test=50'
+    """
+    name, options = split_name(task)
+    return joined(name, options | {key: n for key, n in rows.items() if key not in options})
+
+
 def check_options(task: str, loader: Callable[..., Any], options: dict[str, Any]) -> None:
     """Refuse options that neither the loader nor every task takes, and texts for whole numbers.
 
