@@ -243,6 +243,19 @@ def test_the_loss_of_unlabelled_images() -> None:
     torch.testing.assert_close(judge.hinge((fake, y), (real, y), 0.4), wanted)
 
 
+def test_real_images_of_other_classes_count_as_generated() -> None:
+    plain, judge = criterion(), criterion(others=True)
+    fake, real, _, y = batch()
+    told = judge.discriminator.network(real)  # (20, classes)
+    foreign = [
+        float((1 + told[i, c]).relu()) for i in range(len(y)) for c in range(told.shape[1])
+        if c != y[i]
+    ]  # fmt: skip
+    without = plain.hinge((fake, y), (real, y), 0.3)
+    found = judge.hinge((fake, y), (real, y), 0.3)
+    torch.testing.assert_close(found, without + sum(foreign) / len(foreign))
+
+
 RECIPES = {"gan-noise": gan_noise, "inrep": lambda *a, **k: inrep(*a, embedding=2, **k)}
 
 
@@ -357,6 +370,7 @@ WRONG = {
     "'bound' is 1,": lambda: SharedNoise(bound=1).inverse(torch.zeros(1, 6)),
     "'layers' is 0": lambda: ClassNoise(layers=0),
     "'heads' is 'both'": lambda: Adversarial(heads="both"),  # pyright: ignore
+    "'others' is True": lambda: Adversarial(heads="separate", others=True),
     "'steps' is 0": lambda: Adversarial(steps=0),
     "'learning_rate' is 0": lambda: Adversarial(learning_rate=0),
     "'betas' is": lambda: Adversarial(betas=(0.5, 1.0)),

@@ -16,14 +16,14 @@ from tiny_generators import drawing_source, drawing_task, reading_source, shown
 from reprogram.diagnose import (
     automata,
     conditional_gan,
-    generated,
-    generators,
+    controls,
     lasting,
     published,
     random_source,
     real,
     rejection,
     stability,
+    suite,
     untouched,
 )
 from reprogram.draws import forked_rng
@@ -105,18 +105,21 @@ def test_rejection_keeps_what_its_classifier_reads(judged: Task) -> None:
 def test_controls_of_a_generator_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = ("conditional_gan", "rejection", "random_source")
     asked: dict[str, dict[str, Any]] = {}
+
+    def told(part: str, numbers: dict[str, Any]) -> dict[str, float]:
+        asked[part] = numbers
+        return {"mse": 0.5, "loss": 1.0}
+
     for part in parts:
-        monkeypatch.setattr(
-            generators, part, lambda *_, part=part, **numbers: asked.setdefault(part, numbers)
-        )
+        monkeypatch.setattr(suite, part, lambda *_, part=part, **numbers: told(part, numbers))
     names: list[str] = []
     numbers = {"width": 4, "seed": 3}
-    generated(gan_noise, drawing_source(), drawing_task(), steps=7, tell=names.append, **numbers)
+    controls(gan_noise, drawing_source(), drawing_task(), tell=names.append, **numbers)
     assert names == list(asked) == list(parts)
-    assert list(asked.values()) == [{"steps": 7, "seed": 3}, {"seed": 3}, numbers]
+    assert list(asked.values()) == [{"seed": 3}, {"seed": 3}, numbers]
     opened = drawing_source()
     closed = CallableSource(opened, opened.input, opened.output)  # its weights cannot be seen
-    assert list(generated(gan_noise, closed, drawing_task())) == names[:2]
+    assert list(controls(gan_noise, closed, drawing_task())) == names[:2]
 
 
 WRONG: dict[str, Callable[[Task], Any]] = {

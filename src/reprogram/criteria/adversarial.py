@@ -33,6 +33,9 @@ class Adversarial(Criterion):
     ``(1 + pi) R + relu(F - pi E relu(1 + D_y(real)))``, and pi rises along a line from one divided
     by the number of classes to 1.
 
+    With ``others`` a real image counts as generated to every other class's head, so that a class is
+    more than "a real image": the papers do not, and an image of a wrong class then goes unpunished.
+
     With ``shift`` what the discriminator sees is moved by a few pixels, reals and fakes alike, so
     that it cannot learn few reals by heart. The papers do not.
 
@@ -47,11 +50,14 @@ class Adversarial(Criterion):
           ``heads="separate"``
         | Differentiable Augmentation for Data-Efficient GAN Training (Zhao, Liu, Lin, Zhu, Han,
           2020): ``shift``. https://arxiv.org/abs/2006.10738
+        | Generative Adversarial Text to Image Synthesis (Reed, Akata, Yan, Logeswaran, Schiele,
+          Lee, 2016), section 4.2: ``others``, there a wrong text. https://arxiv.org/abs/1605.05396
 
     Arguments:
         heads: One discriminator with a head for each class (``"shared"``), or a discriminator for
             each (``"separate"``).
         unlabelled: Whether generated images count as unlabelled ones.
+        others: Whether real images of other classes count as generated ones, too; for shared heads.
         warm: Steps of the plain loss before they do, >= 0.
         steps: Updates of the discriminator for each of the program's, >= 1.
         learning_rate: Of its Adam, > 0.
@@ -78,11 +84,14 @@ class Adversarial(Criterion):
         (torch.Size([3]), True)
     """
 
+    discriminator: Any
+
     def __init__(
         self,
         *,
         heads: Heads = "shared",
         unlabelled: bool = False,
+        others: bool = False,
         warm: int = 30,
         steps: int = 5,
         learning_rate: float = 2e-4,
@@ -94,6 +103,9 @@ class Adversarial(Criterion):
         super().__init__()
         if heads not in HEADS:
             raise UserError(f"argument 'heads' is {heads!r}; give {' or '.join(map(repr, HEADS))}")
+        if others and heads != "shared":
+            raise UserError("argument 'others' is True, and separate heads see their own class "
+                            "alone; give heads='shared'")  # fmt: skip
         whole = {"warm": (warm, 0), "steps": (steps, 1), "width": (width, 1), "shift": (shift, 0)}
         for name, (value, least) in whole.items():
             if value < least:
@@ -102,7 +114,8 @@ class Adversarial(Criterion):
             raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"argument 'betas' is {betas}; give two numbers in [0, 1)")
-        self.heads, self.unlabelled, self.warm, self.steps = heads, unlabelled, warm, steps
+        self.heads, self.unlabelled, self.others = heads, unlabelled, others
+        self.warm, self.steps = warm, steps
         self.learning_rate, self.betas, self.width = learning_rate, betas, width
         self.shift, self.seed = shift, seed
 
@@ -186,10 +199,16 @@ class Adversarial(Criterion):
             pi: Share of the generated images that is as good as real, in [0, 1].
         """
         images, y = (torch.cat(pair) for pair in zip(fakes, reals, strict=True))
-        scores = self.discriminator(images, y)
+        if self.others:
+            told = self.discriminator.network(images)  # (fakes + reals, classes)
+            scores = told.gather(1, y[:, None])[:, 0]
+            foreign = told[len(fakes[0]) :][~F.one_hot(reals[1], self.classes).bool()]
+            mistaken = (1 + foreign).relu().mean()
+        else:
+            scores, mistaken = self.discriminator(images, y), 0.0
         fake, real = scores.split([len(fakes[0]), len(reals[0])])
         r, rg, f = (1 - real).relu().mean(), (1 + real).relu().mean(), (1 + fake).relu().mean()
-        return (1 + pi) * r + (f - pi * rg).relu()
+        return (1 + pi) * r + (f - pi * rg).relu() + mistaken
 
     def get_extra_state(self) -> dict[str, Any]:
         """The discriminator's optimiser and the step, for a checkpoint."""

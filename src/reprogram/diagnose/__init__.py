@@ -10,7 +10,7 @@ from reprogram.diagnose.controls import (
     random_source,
     scratch,
 )
-from reprogram.diagnose.generators import conditional_gan, generated, real, rejection
+from reprogram.diagnose.generators import conditional_gan, real, rejection
 from reprogram.diagnose.infill import diversity, infilling, propose, recovery
 from reprogram.diagnose.suite import controls
 from reprogram.diagnose.text import fingerprints, ngrams, positional
@@ -21,7 +21,6 @@ __all__ = [
     "controls",
     "diversity",
     "fingerprints",
-    "generated",
     "infilling",
     "lasting",
     "linear_probe",

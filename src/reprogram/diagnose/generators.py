@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,13 +13,12 @@ from torch import Tensor, nn
 from reprogram import optim
 from reprogram.criteria import Adversarial
 from reprogram.diagnose.classical import reported_split
-from reprogram.diagnose.controls import Metrics, random_source, small_program
+from reprogram.diagnose.controls import Metrics, small_program
 from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.likeness import likeness
 from reprogram.mappings import Pixels
 from reprogram.model import Reprogrammed
-from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
 from reprogram.tasks.base import Split, Task, specification
 from reprogram.train import Training, fit
@@ -138,39 +135,6 @@ def real(task: Task) -> Metrics:
     images, weights = test.wanted(torch.arange(len(test)))
     made, classes = other.wanted(torch.arange(len(other)))
     return likeness(made, images, classes.argmax(1), weights.argmax(1), judge)
-
-
-def generated(
-    recipe: Recipe,
-    source: Source,
-    task: Task,
-    *,
-    steps: int = 1000,
-    tell: Callable[[str], None] = lambda _: None,
-    **numbers: Any,
-) -> dict[str, Metrics]:
-    """Conditional GAN, rejection and random source: every metric on test.
-
-    Arguments:
-        recipe: The recipe under control.
-        source: Its generator.
-        task: That wants images of classes, with a test split.
-        steps: Of the conditional GAN.
-        tell: Called with the name of each control before it starts.
-        **numbers: The recipe's parameters.
-    """
-    seed = numbers.get("seed", 0)
-    parts: dict[str, Callable[[], Metrics]] = {
-        "conditional_gan": lambda: conditional_gan(task, steps=steps, seed=seed),
-        "rejection": lambda: rejection(source, task, seed=seed),
-    }
-    if source.open:
-        parts["random_source"] = lambda: random_source(recipe, source, task, **numbers)
-    values = {}
-    for name, part in parts.items():
-        tell(name)
-        values[name] = part()
-    return values
 
 
 def _wanted(task: Task) -> tuple[int, ...]:

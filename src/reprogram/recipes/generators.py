@@ -77,6 +77,7 @@ def inrep(
     blocks: int = 3,
     bound: float = 0.97,
     unlabelled: bool = True,
+    others: bool = True,
     warm: int = 30,
     updates: int = 5,
     discriminator_lr: float = 0.001,
@@ -100,6 +101,7 @@ def inrep(
         blocks: Residual blocks of the network.
         bound: Largest singular value of its matrices; the network is invertible below 1.
         unlabelled: Whether generated images count as unlabelled ones.
+        others: Whether real images of other classes count as generated ones; the paper's do not.
         warm: Steps before they do.
         updates: Of the discriminator for each step, each on its share of the batch.
         discriminator_lr: Its learning rate; like the program's it falls along a line to zero.
@@ -109,8 +111,8 @@ def inrep(
     del task
     part = SharedNoise(embedding=embedding, blocks=blocks, bound=bound, seed=shared["seed"])
     criterion = Adversarial(
-        unlabelled=unlabelled, warm=warm, steps=updates, learning_rate=discriminator_lr,
-        betas=BETAS, width=width, shift=shift, seed=shared["seed"],
+        unlabelled=unlabelled, others=others, warm=warm, steps=updates,
+        learning_rate=discriminator_lr, betas=BETAS, width=width, shift=shift, seed=shared["seed"],
     )  # fmt: skip
     return _against(criterion, source, part, shared)
 
