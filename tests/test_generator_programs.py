@@ -174,8 +174,8 @@ def test_a_row_of_zeros_has_no_loss() -> None:
 
 
 @pytest.mark.parametrize("heads", ["shared", "separate"])
-@pytest.mark.parametrize("unlabelled", [False, True])
-def test_the_discriminator_learns(heads: Any, unlabelled: bool) -> None:
+@pytest.mark.parametrize("unlabelled", [0.0, 1.0])
+def test_the_discriminator_learns(heads: Any, unlabelled: float) -> None:
     judge = criterion(heads=heads, unlabelled=unlabelled, warm=5)
     fake, real, weight, y = batch()
     before = float(judge.hinge((fake, y), (real, y)))
@@ -223,11 +223,12 @@ def test_discriminators_of_any_size(shape: tuple[int, int, int]) -> None:
 
 
 def test_the_share_of_good_images_rises() -> None:
-    judge = criterion(unlabelled=True, warm=4)
+    judge = criterion(unlabelled=1.0, warm=4)
     shares = [judge.share(step, 10) for step in range(12)]
     assert shares[:5] == [0, 0, 0, 0, 0.5]
     assert shares == sorted(shares) and shares[9] == shares[11] == 1.0
     assert criterion().share(9, 10) == 0
+    assert criterion(unlabelled=0.3, warm=4).share(9, 10) == 0.3
 
 
 def test_the_loss_of_unlabelled_images() -> None:
@@ -334,7 +335,7 @@ def test_a_random_source_is_a_control() -> None:
 def test_rejection_draws_what_is_wanted() -> None:
     """Its images are of the wanted pictures, though not those that are asked for."""
     task = drawing_task()
-    told = rejection(drawing_source(), task, epochs=10)
+    told = rejection(drawing_source(), task)
     assert told["mse"] < 0.1
     assert 0 < told["kept"] <= 1
 
@@ -371,6 +372,7 @@ WRONG = {
     "'layers' is 0": lambda: ClassNoise(layers=0),
     "'heads' is 'both'": lambda: Adversarial(heads="both"),  # pyright: ignore
     "'others' is True": lambda: Adversarial(heads="separate", others=True),
+    "'unlabelled' is 1.1": lambda: Adversarial(unlabelled=1.1),
     "'steps' is 0": lambda: Adversarial(steps=0),
     "'learning_rate' is 0": lambda: Adversarial(learning_rate=0),
     "'betas' is": lambda: Adversarial(betas=(0.5, 1.0)),

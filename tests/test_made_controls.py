@@ -51,7 +51,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> Task:
 CONTROLS: dict[str, tuple[Callable[[Source, Task, int], dict[str, float]], set[str]]] = {
     "conditional_gan": (lambda _, task, seed: conditional_gan(task, **FEW, seed=seed), {"loss"}),
     "rejection": (
-        lambda source, task, seed: rejection(source, task, epochs=2, seed=seed),
+        lambda source, task, seed: rejection(source, task, seed=seed),
         {"loss", "kept"},
     ),
     "real": (lambda _, task, seed: real(task), set()),
@@ -97,7 +97,7 @@ def test_real_images_are_those_that_chose_nothing(judged: Task) -> None:
 
 def test_rejection_keeps_what_its_classifier_reads(judged: Task) -> None:
     """Half of the draws are of either picture, and half of what is asked for is."""
-    told = rejection(drawing_source(), judged, epochs=20)
+    told = rejection(drawing_source(), judged)
     assert told["wanted"] > 0.9
     assert told["kept"] == 20 / 256  # 20 samples, served by the first call
 

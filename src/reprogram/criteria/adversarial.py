@@ -31,7 +31,7 @@ class Adversarial(Criterion):
     With ``unlabelled`` a generated image counts as an image without a label, of which a share pi is
     as good as real: after ``warm`` steps of the plain loss it is
     ``(1 + pi) R + relu(F - pi E relu(1 + D_y(real)))``, and pi rises along a line from one divided
-    by the number of classes to 1.
+    by the number of classes to ``unlabelled``, which in the paper is 1.
 
     With ``others`` a real image counts as generated to every other class's head, so that a class is
     more than "a real image": the papers do not, and an image of a wrong class then goes unpunished.
@@ -44,7 +44,7 @@ class Adversarial(Criterion):
 
     References:
         | Improved Input Reprogramming for GAN Conditioning (Dinh, Seo, Du, Shang, Lee, 2022),
-          section 4.2: one discriminator with a head for each class, ``unlabelled=True``.
+          section 4.2: one discriminator with a head for each class, ``unlabelled=1``.
           https://arxiv.org/abs/2201.02692
         | Reprogramming GANs via Input Noise Design (Lee, Seo, Varshney, 2020, ECML PKDD):
           ``heads="separate"``
@@ -56,7 +56,8 @@ class Adversarial(Criterion):
     Arguments:
         heads: One discriminator with a head for each class (``"shared"``), or a discriminator for
             each (``"separate"``).
-        unlabelled: Whether generated images count as unlabelled ones.
+        unlabelled: Share of the generated images that at the end counts as real, in [0, 1]; 0 for
+            none.
         others: Whether real images of other classes count as generated ones, too; for shared heads.
         warm: Steps of the plain loss before they do, >= 0.
         steps: Updates of the discriminator for each of the program's, >= 1.
@@ -90,7 +91,7 @@ class Adversarial(Criterion):
         self,
         *,
         heads: Heads = "shared",
-        unlabelled: bool = False,
+        unlabelled: float = 0.0,
         others: bool = False,
         warm: int = 30,
         steps: int = 5,
@@ -110,6 +111,8 @@ class Adversarial(Criterion):
         for name, (value, least) in whole.items():
             if value < least:
                 raise UserError(f"argument {name!r} is {value}; give {least} or more")
+        if not 0 <= unlabelled <= 1:
+            raise UserError(f"argument 'unlabelled' is {unlabelled}; give a share in [0, 1]")
         if not 0 < learning_rate < float("inf"):
             raise UserError(f"argument 'learning_rate' is {learning_rate}; give a positive number")
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
@@ -187,8 +190,9 @@ class Adversarial(Criterion):
         """pi: which share of the generated images is as good as real."""
         if not self.unlabelled or step < self.warm:
             return 0.0
-        n, t, last = self.classes, step - self.warm, max(steps - self.warm - 1, 1)
-        return min(max(1 / n + t * (1 - 1 / n) / last, 0.0), 1.0)
+        first, last = min(1 / self.classes, self.unlabelled), self.unlabelled
+        passed = min((step - self.warm) / max(steps - self.warm - 1, 1), 1.0)
+        return first + passed * (last - first)
 
     def hinge(self, fakes: Images, reals: Images, pi: float = 0.0) -> Tensor:
         """The discriminator's loss, a scalar; plain for pi = 0.

@@ -21,7 +21,6 @@ from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, measure
 from reprogram.loop import Loop
 from reprogram.mappings import Fixed
-from reprogram.program import Program
 from reprogram.recipes import Recipe
 from reprogram.sources import Source, TorchSource
 from reprogram.tasks.base import Split, Task
@@ -183,11 +182,6 @@ def scratch(task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
         UserError: if there is no test split, or the task asks for tokens.
     """
     reported_split(task)
-    return small_program(task, epochs=epochs, seed=seed).metrics["test"]
-
-
-def small_program(task: Task, *, epochs: int | None = None, seed: int = 0) -> Program:
-    """The trained network of :func:`scratch`."""
     text = task.spec.input.kind == "text"
     network = text_network(task, seed) if text else _SmallNetwork(seed=seed)
     if epochs is None:
@@ -206,7 +200,7 @@ def small_program(task: Task, *, epochs: int | None = None, seed: int = 0) -> Pr
         batch_size=SCRATCH_BATCH,
         seed=seed,
     )
-    return fit(training, task)
+    return fit(training, task).metrics["test"]
 
 
 class _SmallNetwork(Transformation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -13,14 +14,14 @@ from torch import Tensor, nn
 from reprogram import optim
 from reprogram.criteria import Adversarial
 from reprogram.diagnose.classical import reported_split
-from reprogram.diagnose.controls import Metrics, small_program
+from reprogram.diagnose.controls import Metrics
 from reprogram.draws import forked_rng
 from reprogram.evaluation import Prepared, judge_of, measure
 from reprogram.likeness import likeness
 from reprogram.mappings import Pixels
 from reprogram.model import Reprogrammed
 from reprogram.sources import Source, TorchSource
-from reprogram.tasks.base import Split, Task, specification
+from reprogram.tasks.base import Task
 from reprogram.train import Training, fit
 from reprogram.transformations import Transformation
 from reprogram.types import InputSpec, OutputSpec, SourceLike, TaskSpec, UserError
@@ -81,7 +82,12 @@ def conditional_gan(
         epochs=math.ceil(steps / math.ceil(len(task.train) / batch_size)),
         batch_size=batch_size,
         criterion=Adversarial(
-            steps=updates, learning_rate=discriminator_lr, width=width, shift=shift, seed=seed
+            others=True,
+            steps=updates,
+            learning_rate=discriminator_lr,
+            width=width,
+            shift=shift,
+            seed=seed,
         ),
         seed=seed,
         keep_best=False,
@@ -90,26 +96,25 @@ def conditional_gan(
     return fit(training, task).metrics["test"]
 
 
-def rejection(source: Source, task: Task, *, epochs: int | None = None, seed: int = 0) -> Metrics:
-    """Of the frozen generator's own images, kept where a small classifier reads the wanted class.
+def rejection(source: Source, task: Task, *, rows: int = 10_000, seed: int = 0) -> Metrics:
+    """Of the frozen generator's own images, kept where a classifier reads the wanted class.
 
-    The classifier is the small network of :func:`~reprogram.diagnose.scratch`, trained on the same
-    labelled images. Besides the metrics there is ``kept``, the share of the draws that served; a
-    class that is met too rarely gets whatever comes.
+    The classifier is a support vector machine with a radial kernel, fitted to the pixels of the
+    same labelled images. Besides the metrics there is ``kept``, the share of the draws that served;
+    a class that is met too rarely gets whatever comes.
 
     Arguments:
         source: A generator of images from noise.
         task: That wants images of classes, with a test split.
-        epochs: Of the classifier; as :func:`~reprogram.diagnose.scratch` has them by default.
-        seed: Of the classifier.
+        rows: Labelled images that the classifier learns from, at most.
+        seed: Of their choice.
 
     Raises:
         UserError: if the task wants no images, or there is no test split.
     """
     test = reported_split(task)
     source = source.door("noise")
-    classifier = small_program(_turned_back(task), epochs=epochs, seed=seed).model
-    drawn = _Kept(source, classifier)
+    drawn = _Kept(source, _reader(task, rows, seed))
     mapping = Pixels()
     drawn.bind(source, task.spec)
     mapping.bind(source, task.spec)
@@ -145,12 +150,15 @@ def _wanted(task: Task) -> tuple[int, ...]:
     return task.spec.shape
 
 
-def _turned_back(task: Task) -> Task:
-    """Images in, the classes that they show out; of train, which alone is given away."""
+def _reader(task: Task, rows: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Images (n, channels, height, width) in [0, 1] -> classes (n,), learned from train."""
+    from sklearn.svm import SVC
+
     _wanted(task)
-    train = task.train
-    train = Split(train.targets, train.weights.argmax(1), train.weights.sum(1), train.rows)
-    return Task(specification(task.spec.name, "image", task.spec.classes, train), train)
+    order = torch.randperm(len(task.train), generator=torch.Generator().manual_seed(seed))[:rows]
+    images, shown = task.train.wanted(order)
+    machine = SVC(C=10).fit(images.flatten(1).numpy(), shown.argmax(1).numpy())
+    return lambda x: torch.from_numpy(machine.predict(x.flatten(1).numpy())).long()
 
 
 class _Generator(Transformation):
@@ -198,9 +206,9 @@ class _Kept(Transformation):
 
     random = True
 
-    def __init__(self, source: Source, classifier: nn.Module) -> None:
+    def __init__(self, source: Source, reads: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.source, self.classifier = source, classifier
+        self.source, self.reads = source, reads
         self.tried = self.served = 0
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
@@ -220,7 +228,7 @@ class _Kept(Transformation):
             if not waiting.any():
                 break
             z = torch.randn(CALL, self.size)
-            read = self.classifier(self.source(z)).argmax(1)
+            read = self.reads(self.source(z))
             for label in range(self.classes):
                 open_, found = (waiting & (prepared == label)).nonzero()[:, 0], z[read == label]
                 some = open_[: len(found)]

@@ -76,7 +76,7 @@ def inrep(
     embedding: int = 10,
     blocks: int = 3,
     bound: float = 0.97,
-    unlabelled: bool = True,
+    unlabelled: float = 0.3,
     others: bool = True,
     warm: int = 30,
     updates: int = 5,
@@ -100,7 +100,8 @@ def inrep(
         embedding: Numbers of a class, in place of as many of the noise.
         blocks: Residual blocks of the network.
         bound: Largest singular value of its matrices; the network is invertible below 1.
-        unlabelled: Whether generated images count as unlabelled ones.
+        unlabelled: Share of the generated images that at the end counts as real, in [0, 1]; the
+            paper's is 1.
         others: Whether real images of other classes count as generated ones; the paper's do not.
         warm: Steps before they do.
         updates: Of the discriminator for each step, each on its share of the batch.
