@@ -209,8 +209,8 @@ def fitted(name: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_stability_by_its_own_laws(name: str) -> None:
     program, task = fitted(name)
-    rows = stability(program, task.test, steps=[6, 2], damage=2, remove=3, sizes=[11])
-    assert rows == stability(program, task.test, steps=[6, 2], damage=2, remove=3, sizes=[11])
+    rows = stability(program, task.test, steps=[6, 2], damage=2, remove=3, sizes=[8, 11])
+    assert rows == stability(program, task.test, steps=[6, 2], damage=2, remove=3, sizes=[8, 11])
     told = {(row["run"], row["grid"], row["step"]): row for row in rows}
     assert len(told) == len(rows) == 4 * 2 * 2
     same = {"nca-inject": ("like_untouched", 1.0), "nca-global": ("mse_untouched", 0.0)}[name]

@@ -73,7 +73,6 @@ def told() -> Iterator[Any]:
         patch.setattr(
             diagnose, "conditional_gan", functools.partial(diagnose.conditional_gan, **few)
         )
-        patch.setattr(diagnose, "rejection", functools.partial(diagnose.rejection, epochs=10))
         weights = made["tiny-digits-ca"]().rollout.cell.state_dict()
         patch.setattr(automata, "published_adversary", {"eight": weights}.__getitem__)
         patch.setattr(automata, "published_matrix", {"tail": torch.eye(6)}.__getitem__)

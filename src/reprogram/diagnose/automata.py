@@ -54,7 +54,7 @@ def stability(
         steps: At which is measured, in any order, each 1 or more.
         damage: The step after which a circle is erased.
         remove: The step after which the program is gone.
-        sizes: Sides of larger grids besides the task's own; samples stand in their middle.
+        sizes: Sides of the grids, in whose middle samples stand; by default the task's own grid.
         batch_size: Samples in a run.
         seed: Of the draws.
 
@@ -77,7 +77,7 @@ def stability(
             raise UserError(f"argument 'sizes' holds {size}; samples have sides of {own}")
     program.model.eval()
     rows: list[dict[str, Any]] = []
-    for size in (None, *sizes):
+    for size in sizes or (None,):
         found: dict[tuple[str, int], list[Sums]] = {}
         for number, index in enumerate(torch.arange(len(split)).split(batch_size)):
             x, target, weight = (part.to(program.device) for part in split.batch(index))
@@ -160,20 +160,16 @@ def lasting(program: Program, task: Task, *, rows: int = 64, seed: int = 0) -> d
     test = reported_split(task)
     test = test.subset(torch.arange(min(rows, len(test))))
     side = max(part.start.shape[1:])
-    found = stability(
-        program, test, steps=[once, 2 * once, 10 * once], damage=once, remove=once,
-        sizes=[side * 3 // 2], seed=seed,
-    )  # fmt: skip
-    values = {}
-    for row in found:
-        larger = row["grid"] != found[0]["grid"]
-        if larger and row["run"] != "program":
-            continue
-        run = f"{'larger' if larger else row['run']}@{row['step'] // once}x"
-        for name, value in row.items():
-            if name not in ("run", "grid", "step"):
-                values[f"{run} {name}"] = value
-    return values
+    marks = [once, 2 * once, 10 * once]
+    found = stability(program, test, steps=marks, damage=once, remove=once, seed=seed)
+    wide = stability(program, test, steps=marks, sizes=[side * 3 // 2], seed=seed)
+    found += [{**row, "run": "larger"} for row in wide if row["run"] == "program"]
+    return {
+        f"{row['run']}@{row['step'] // once}x {name}": value
+        for row in found
+        for name, value in row.items()
+        if name not in ("run", "grid", "step")
+    }
 
 
 class _Alone(Transformation):

@@ -25,6 +25,7 @@ against = recipe(
     learning_rate=0.002,
     mapping="Pixels",
     validations=1,
+    quick={"epochs": 120, "limit": 640, "validation": 500, "test": 2000},
 )
 
 
