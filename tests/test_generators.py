@@ -146,7 +146,7 @@ def sure(images):
 def test_zoo_paints_every_digit_and_both_judges_read_them_alike(source):
     images = source(noise(source, 500))
     told = [zoo.load(name)(images).argmax(1) for name in ("digits", "mnist-lenet")]
-    assert (told[0] == told[1]).float().mean() > 0.5
+    assert (told[0] == told[1]).float().mean() > 0.75
     assert told[0].bincount(minlength=10).min() > 0
 
 
@@ -212,7 +212,7 @@ def test_digits_of_the_zoo_are_like_real_ones(digits, source):
             digits[0], source(noise(source, 1000)), source.randomised(0)(noise(source, 1000))
         )
     )  # fmt: skip
-    assert frechet(painted, real) < frechet(blind, real) / 2
+    assert frechet(painted, real) < frechet(blind, real) / 3
 
 
 # The script
