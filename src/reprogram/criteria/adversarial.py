@@ -134,7 +134,9 @@ class Adversarial(Criterion):
                             f"{task.target} of {len(task.classes)} classes")  # fmt: skip
         self.classes = len(task.classes)
         with forked_rng(self.seed, 0):
-            self.discriminator = HEADS[self.heads](task.shape, self.classes, width=self.width)
+            network = HEADS[self.heads](task.shape, self.classes, width=self.width)
+        # Quicker on a CPU, the same numbers.
+        self.discriminator = network.to(memory_format=torch.channels_last)  # pyright: ignore
         self.discriminator.requires_grad_(False).eval()
         self.optimizer = torch.optim.Adam(
             self.discriminator.parameters(), lr=self.learning_rate, betas=self.betas

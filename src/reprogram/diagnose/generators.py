@@ -41,7 +41,7 @@ def conditional_gan(
     width: int = 32,
     shift: int = 2,
     noise: int = 64,
-    channels: int = 128,
+    channels: int = 96,
     seed: int = 0,
 ) -> Metrics:
     """Of a conditional GAN that was trained on the same labelled images and nothing else.
@@ -187,7 +187,9 @@ class _Generator(Transformation):
                 layers.append(nn.ConvTranspose2d(given, made, 4, stride=2, padding=1, bias=False))
                 layers += [nn.BatchNorm2d(made), nn.ReLU()]
             layers.append(nn.Conv2d(widths[-1], colours, 3, padding=1))
-            self.layers = nn.Sequential(*layers, nn.Sigmoid())
+            network = nn.Sequential(*layers, nn.Sigmoid())
+        # Quicker on a CPU, the same numbers.
+        self.layers = network.to(memory_format=torch.channels_last)  # pyright: ignore
 
     def prepare(self, x: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
         """Classes as indices."""
