@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reprogram.files import atomic_write
 from reprogram.search import Candidate
 from reprogram.tasks.metrics import headline
+
+if TYPE_CHECKING:
+    from reprogram.loop import Progress
+    from reprogram.tasks import Task
+    from reprogram.train import Training
 
 FOLDS = 3  # of train, where a task is too small for a validation split
 
@@ -76,13 +81,28 @@ def compute(cell: Cell) -> dict[str, Any]:
         "rejection": lambda: diagnose.rejection(source, task, seed=cell.seed),
         "real": lambda: diagnose.real(task),
         "untouched": lambda: diagnose.untouched(shown, task),
-        "stability": lambda: diagnose.lasting(fit(shown, task), task, seed=cell.seed),
+        "stability": lambda: _lasting(shown, task, cell.seed),
         "published": lambda: diagnose.lasting(
             diagnose.published(shown, task, cell.kind.partition(":")[2]), task, seed=cell.seed
         ),
         "fingerprint_forest": lambda: diagnose.fingerprints(task, forest=True, seed=cell.seed),
     }
     return controls[cell.kind.partition(":")[0]]()
+
+
+def _lasting(training: Training, task: Task, seed: int) -> dict[str, float]:
+    """What a trained program comes to, and what validation said after each epoch."""
+    from reprogram import diagnose
+    from reprogram.train import fit
+
+    curve: dict[str, float] = {}
+
+    def follow(now: Progress) -> None:
+        if now.step * now.epochs % now.steps == 0:
+            curve.update({f"validated@{now.step} {k}": v for k, v in now.validation.items()})
+
+    lasts = diagnose.lasting(fit(training, task, progress=follow), task, seed=seed)
+    return lasts | curve
 
 
 class Bench:

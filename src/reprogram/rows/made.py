@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reprogram.grid import Entry, Grid, Table
@@ -82,28 +83,37 @@ _QUICKER: Mapping[str, Any] = {
 }  # fmt: skip
 _RUNS = ("program@1x", "program@2x", "program@10x", "damaged@10x", "larger@10x", "removed@10x")
 _TARGETS = {"lizard_no_tail": "tail", "lizard_red": "red"}
+_LEFT = ("removed@1x", "removed@2x", "removed@10x")
 
 
-def _lasting(
-    source: str, task: str, recipe: str, numbers: Mapping[str, Any], kind: str, metric: str
-) -> dict[str, Entry]:
-    return {
-        run: Entry(source, task, recipe, numbers, kind, f"{run} {metric}")
-        for run in ("untouched@10x", *_RUNS)
-    }
+def _lasting(of: Entry, runs: Sequence[str] = ("untouched@10x", *_RUNS)) -> dict[str, Entry]:
+    """Measured once, told in many columns."""
+    return {run: replace(of, metric=f"{run} {of.metric}") for run in runs}
 
 
-def _of_a_lizard(picture: str, matrix: str) -> Table:
-    task = f"grow:{picture}?test=8"
+_OURS = Entry(_STATE, _SAY, "nca-inject", _EIGHT, "stability", "accuracy")
+_THEIRS = Entry(_STATE, _SAY, "nca-inject", {}, "published:eight", "accuracy")
+
+
+def _of_a_lizard(picture: str, kind: str, metric: str = "mse") -> Entry:
+    return Entry(_LIZARD, f"grow:{picture}?test=8", "nca-global", _QUICKER, kind, metric)
+
+
+def _lizard(picture: str, matrix: str) -> Table:
     rows = {"`nca-global`": "stability", "the published matrix": f"published:{matrix}"}
     return Table(
         f"{picture}: error of the picture by a matrix on the state",
-        {
-            name: _lasting(_LIZARD, task, "nca-global", _QUICKER, kind, "mse")
-            for name, kind in rows.items()
-        },
+        {name: _lasting(_of_a_lizard(picture, kind)) for name, kind in rows.items()},
         seeds=1,
     )
+
+
+def _learning(picture: str) -> dict[str, Entry]:
+    """Validation on the way; runs of evaluation have 96 steps."""
+    return {
+        f"after {n} steps": _of_a_lizard(picture, "stability", f"validated@{n} mse")
+        for n in (64, 128, 256, 512)
+    }
 
 
 AUTOMATA = Grid(
@@ -115,16 +125,23 @@ AUTOMATA = Grid(
     tables=(
         Table(
             "Digits: share of the other cells that say 8, by 10 % adversaries",
+            {"`nca-inject`": _lasting(_OURS), "the published adversary": _lasting(_THEIRS)},
+        ),
+        Table(
+            "Digits: share of the cells that say what they say without a program",
             {
-                "`nca-inject`": _lasting(
-                    _STATE, _SAY, "nca-inject", _EIGHT, "stability", "accuracy"
-                ),
+                "`nca-inject`": _lasting(replace(_OURS, metric="like_untouched"), _LEFT),
                 "the published adversary": _lasting(
-                    _STATE, _SAY, "nca-inject", {}, "published:eight", "accuracy"
+                    replace(_THEIRS, metric="like_untouched"), _LEFT
                 ),
             },
         ),
-        *(_of_a_lizard(picture, matrix) for picture, matrix in _TARGETS.items()),
+        *(_lizard(picture, matrix) for picture, matrix in _TARGETS.items()),
+        Table(
+            "Lizards: error on validation while `nca-global` is trained",
+            {picture: _learning(picture) for picture in _TARGETS},
+            seeds=1,
+        ),
     ),
     notes=(
         "A run of training is `1x`: 20 steps of digits, 64 of the lizard. `damaged` loses a circle "
