@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ def grown(reprogram, tmp_path) -> Path:
                      "--out", out, *FEW, *FEW_STEPS)  # fmt: skip
     assert done.status == 0, done.err
     assert "test mse" in done.out and "validation mse" in done.err
+    words = shlex.split(done.out.splitlines()[-1].partition("try next")[2])
+    assert reprogram(*words[words.index("predict") :]).status == 0
+    assert out.with_name("grown.png").is_file()
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["source_unchanged"] and metrics["parameters"] == 136
     return out

@@ -135,5 +135,7 @@ def fit(
         print(json.dumps(done.metrics))
         return
     asked = Path(order["task"]).expanduser()
-    following = runs.command("predict", place, asked if asked.is_file() else "FILE...")
-    print(summary(done, following))
+    words: list[str | Path] = [asked] if asked.is_file() else ["FILE..."]
+    if done.program.task.target == "image":
+        words = ["all", "--out", place.with_name(f"{place.name}.png")]
+    print(summary(done, runs.command("predict", place, *words)))
