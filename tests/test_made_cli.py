@@ -39,6 +39,7 @@ def grown(reprogram, tmp_path) -> Path:
     assert reprogram(*words[words.index("predict") :]).status == 0
     assert out.with_name("grown.png").is_file()
     metrics = json.loads((out / "metrics.json").read_text())
+    assert sum(file.stat().st_size for file in out.glob("program.*")) < 60_000
     assert metrics["source_unchanged"] and metrics["parameters"] == 136
     return out
 
