@@ -145,8 +145,10 @@ AUTOMATA = Grid(
     ),
     notes=(
         "A run of training is `1x`: 20 steps of digits, 64 of the lizard. `damaged` loses a circle "
-        "after 1x, `removed` its program; `larger` runs on a grid half as large again; `untouched` "
-        "is the automaton alone.",
+        "after 1x, `removed` its program; `larger` runs on a grid half as large again, over "
+        "which its error is averaged, too; `untouched` is the automaton alone.",
+        "A lizard's error is that of its four visible channels; an automaton that grows no picture "
+        "any more, or one beyond bounds, shows in it after 10x.",
         "The published programs took up to 100,000 steps (cells) and 8,000 (matrices) of training; "
         "ours 2,000 and 512, from the published sources.",
     ),
