@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reprogram.lexicon import Lexicon
 from reprogram.mappings import TokenLinear
 from reprogram.sources import CallableSource
 from reprogram.transformations import DenseRows
-from reprogram.lexicon import Lexicon
 from reprogram.types import InputSpec, OutputSpec, TaskSpec
 
 LENGTH, TARGETS, TOKENS, WIDTH = 130, 30, 30_522, 768

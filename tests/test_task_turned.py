@@ -231,6 +231,15 @@ def test_a_judge_without_names_tells_as_many_classes(monkeypatch) -> None:
                 judge_of(spec)
 
 
+def test_a_judge_without_features_is_refused(monkeypatch) -> None:
+    blind = reading_source()
+    blind.shows_features = False
+    monkeypatch.setitem(zoo.SOURCES, "judge", (lambda: blind, ""))
+    spec = replace(drawing_spec(), judge="zoo:judge")
+    with pytest.raises(UserError, match="'judge' is zoo:judge, which shows no features; take a"):
+        judge_of(spec)
+
+
 def test_a_class_by_half_is_no_class() -> None:
     assert wanted([2, "a", 0], ("a", "b", "c")).tolist() == [2.0, 0.0, 0.0]
     for given in (2.5, 3, -1, "d"):

@@ -38,20 +38,26 @@ def judge_of(task: TaskSpec) -> sources.Source | None:
     """The classifier that tells how good images of this task are, if it names one.
 
     Raises:
-        UserError: if it names one whose classes are others.
+        UserError: if it names one whose classes are others, or that shows no features.
     """
     if not task.judge:
         return None
     judge = sources.load(task.judge)
     told, asked = judge.output, task.classes
-    if told.kind == "classes" and (
-        told.names == asked or told == OutputSpec("classes", (len(asked),))
+    # its classes are these, or as many without names
+    if told.kind != "classes" or (
+        told.names != asked and told != OutputSpec("classes", (len(asked),))
     ):
-        return judge  # its classes are these, or as many without names
-    raise UserError(
-        f"argument 'judge' is {task.judge}, which tells {_told(told)}; {task.name} asks for "
-        f"{_named(asked)}: take a judge of these, or none"
-    )
+        raise UserError(
+            f"argument 'judge' is {task.judge}, which tells {_told(told)}; {task.name} asks for "
+            f"{_named(asked)}: take a judge of these, or none"
+        )
+    if not judge.shows_features:
+        raise UserError(
+            f"argument 'judge' is {task.judge}, which shows no features; take a classifier that "
+            "does, such as zoo:digits"
+        )
+    return judge
 
 
 def _told(output: OutputSpec) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from reprogram.grid import Entry, Grid, Table
 
 GAN = "zoo:digits-gan"
-JUDGE = "zoo:mnist-lenet"  # took no part: runs are judged by zoo:digits, which chooses nothing
+JUDGE = "zoo:mnist-lenet"  # took no part: choices were made by zoo:digits, on validation
 MEASURES = ("wanted", "intra_fid", "coverage", "recall")
 HARM = {"40 % of the labels wrong": "share=0.1&noise=0.4", "two rare classes": "share=0.1&rare=2"}
 # about as many steps whatever the share
