@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -174,3 +176,28 @@ def test_columns_of_a_table_are_the_same_in_every_row():
         for table in grid.tables:
             assert len({tuple(line) for line in table.entries.values()}) == 1
             assert set(table.order) <= table.entries.keys()
+
+
+ORPHANED = """
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from reprogram.bench import _end_with_parent
+
+def work():
+    print("at work", flush=True)
+    time.sleep(300)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("spawn"), _end_with_parent) as pool:
+        pool.submit(work).result()
+"""
+
+
+def test_a_process_of_a_killed_parent_ends_before_its_cell(tmp_path):
+    (tmp_path / "orphaned.py").write_text(ORPHANED)
+    command = [sys.executable, str(tmp_path / "orphaned.py")]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None and parent.stdout.readline() == "at work\n"
+    parent.kill()
+    parent.communicate(timeout=60)  # raises while a process still holds the other end of the pipe

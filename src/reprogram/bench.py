@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -105,6 +107,18 @@ def _lasting(training: Training, task: Task, seed: int) -> dict[str, float]:
     return lasts | curve
 
 
+def _end_with_parent() -> None:
+    """A process whose parent was killed ends at once, not with its cell."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 class Bench:
     """Cells computed in parallel processes and kept in a folder; what is there is not run again."""
 
@@ -122,7 +136,7 @@ class Bench:
         if not missing:
             return values
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(self.jobs, context, _end_with_parent) as pool:
             try:
                 futures = {pool.submit(compute, cell): cell for cell in missing}
                 for done, future in enumerate(as_completed(futures), 1):
