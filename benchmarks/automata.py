@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from reprogram.sources.automata import DigitCell, GrowingCell
+from reprogram.sources.automata.growing import FILTERS
 
 REPETITIONS = 15
 
@@ -33,7 +34,7 @@ def dense_digit(cell, state):
 def dense_growing(cell, state):
     """The same rule, computed everywhere."""
     fire = torch.rand(state[:, :1].shape) < cell.rate
-    kernels = cell.filters.reshape(3, 1, 3, 3).repeat(cell.channels, 1, 1, 1)
+    kernels = FILTERS[:, None].repeat(cell.channels, 1, 1, 1)
     seen = functional.conv2d(state, kernels, padding=1, groups=cell.channels)
     x = functional.conv2d(seen, cell.hidden.weight[..., None, None], cell.hidden.bias).relu()
     update = functional.conv2d(x, cell.out.weight[..., None, None], cell.out.bias)

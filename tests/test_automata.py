@@ -12,6 +12,7 @@ from torch.nn import functional
 from reprogram import sources
 from reprogram.sources.automata import DigitCell, GrowingCell, Rollout, automaton_source
 from reprogram.sources.automata import published as shown
+from reprogram.sources.automata.growing import FILTERS
 from reprogram.sources.options import counts
 from reprogram.types import Cells, UserError
 
@@ -59,7 +60,7 @@ def dense_digit(cell, state):
 def dense_growing(cell, state):
     """The same rule, computed everywhere."""
     fire = torch.rand(state[:, :1].shape) < cell.rate
-    kernels = cell.filters.reshape(3, 1, 3, 3).repeat(cell.channels, 1, 1, 1)
+    kernels = FILTERS[:, None].repeat(cell.channels, 1, 1, 1)
     seen = functional.conv2d(state, kernels, padding=1, groups=cell.channels)  # channel by channel
     update = cell.out(cell.hidden(seen.movedim(1, -1)).relu()).movedim(-1, 1)
     grown = state + update * fire

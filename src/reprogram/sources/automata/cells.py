@@ -111,6 +111,24 @@ def added(
     return flat.reshape(rows.shape).permute(0, 3, 1, 2)
 
 
+def kept(
+    state: Float[Tensor, "batch channels height width"],
+    mask: Bool[Tensor, "batch 1 height width"],
+) -> Float[Tensor, "batch channels height width"]:
+    """The state of the cells of a mask, zeros elsewhere; channels lie last in memory.
+
+    Example:
+        >>> state = torch.arange(1.0, 5).reshape(1, 1, 2, 2)
+        >>> kept(state, state > 2)[0, 0].tolist()
+        [[0.0, 0.0], [3.0, 4.0]]
+    """
+    rows = state.permute(0, 2, 3, 1)  # (batch, height, width, channels)
+    flat = rows.reshape(-1, state.shape[1])
+    places = mask.flatten().nonzero()[:, 0]
+    flat = torch.zeros_like(flat).index_copy_(0, places, flat.index_select(0, places))
+    return flat.reshape(rows.shape).permute(0, 3, 1, 2)
+
+
 def uniform(layer: nn.Linear, fans: int, generator: torch.Generator | None) -> None:
     """Weights within Glorot's bound for that many inputs and outputs together, biases zero."""
     bound = (6 / fans) ** 0.5

@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from reprogram.sources.automata.cells import Cell, added, dilated, fires, seen, uniform, zeros
+from reprogram.sources.automata.cells import Cell, added, dilated, fires, kept, seen, uniform, zeros
 from reprogram.types import UserError
 
 ALPHA = 3  # channel: red, green, blue, alpha, then hidden ones
+OWN = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8
+FILTERS = torch.stack([OWN, SOBEL, SOBEL.T])  # what a cell sees of each channel
 
 
 class GrowingCell(Cell):
@@ -51,10 +53,9 @@ class GrowingCell(Cell):
             raise UserError(f"argument 'channels' is {channels}; a growing cell has red, green, "
                             "blue and alpha: give 4 or more")  # fmt: skip
         self.channels, self.width, self.rate, self.threshold = channels, width, rate, threshold
-        own = torch.zeros(3, 3)
-        own[1, 1] = 1
-        filters = torch.stack([own, SOBEL, SOBEL.T]).flatten(1)  # (3, 9)
-        self.register_buffer("filters", filters, persistent=False)
+        # As one matrix (9 channels, 3 channels): of the places, to the filters of each channel.
+        matrix = torch.einsum("fp,cd->pcdf", FILTERS.flatten(1), torch.eye(channels))
+        self.register_buffer("filters", matrix.reshape(9 * channels, -1), persistent=False)
         self.hidden = nn.Linear(3 * channels, width)  # of the channels, then of the filters
         self.out = nn.Linear(width, channels)
         self.reset()
@@ -79,7 +80,8 @@ class GrowingCell(Cell):
         self, state: Float[Tensor, "batch channels height width"]
     ) -> Bool[Tensor, "batch 1 height width"]:
         """The cells with enough alpha in them or beside them."""
-        return dilated(state[:, ALPHA : ALPHA + 1] > self.threshold)
+        alpha = state[:, ALPHA : ALPHA + 1]
+        return dilated(~(alpha <= self.threshold))  # what is no number does not pass for dead
 
     def forward(
         self,
@@ -91,8 +93,7 @@ class GrowingCell(Cell):
         wanted = alive if where is None else alive & where
         # A dead neighbour's new alpha may keep a cell alive.
         active = fires(state, self.rate) & dilated(wanted)
-        x = self.filters @ seen(state, active)  # (cells, 3, channels)
-        x = self.hidden(x.transpose(1, 2).flatten(1)).relu()
-        grown = added(state, active, self.out(x))
-        grown = grown * (alive & self.living(grown))
+        x = seen(state, active).flatten(1) @ self.filters  # (cells, 3 channels)
+        grown = added(state, active, self.out(self.hidden(x).relu()))
+        grown = kept(grown, alive & self.living(grown))
         return grown if where is None else torch.where(where, grown, state)

@@ -100,8 +100,12 @@ class StateMatrix(Intervention):
 
         def intervene(rule: Rule, state: Tensor, mask: Tensor | None) -> Tensor:
             del mask
-            pushed = torch.einsum("bchw,cd->bdhw", state, matrix).clamp(-BOUND, BOUND)
-            return rule(held(pushed * living(state), state))
+            rows = state.permute(0, 2, 3, 1)  # (batch, height, width, channels)
+            flat = rows.reshape(-1, state.shape[1])
+            places = living(state).flatten().nonzero()[:, 0]  # most cells of a grid are dead
+            pushed = (flat.index_select(0, places) @ matrix).clamp(-BOUND, BOUND)
+            flat = torch.zeros_like(flat).index_copy_(0, places, pushed)
+            return rule(held(flat.reshape(rows.shape).permute(0, 3, 1, 2), state))
 
         return intervene
 

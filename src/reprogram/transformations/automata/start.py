@@ -68,6 +68,8 @@ class Start(nn.Module):
 
     def held(self, state: State, before: State) -> State:
         """The state with what is fixed as it was before."""
+        if not self.fixed:
+            return state
         return torch.cat([before[:, : self.fixed], state[:, self.fixed :]], 1)
 
 
