@@ -249,7 +249,7 @@ def test_as_many_steps_as_the_notes_say(without_files: None) -> None:
     validated = {int(e.metric[10:].split()[0]) for *_, e in ENTRIES if "validated@" in e.metric}
     epochs, last = max(1, steps["nca-global"] // 64), steps["nca-global"]
     assert max(validated) == last and all(n % (last // epochs) == 0 for n in validated)
-    told = f"{steps['nca-inject']:,} and {steps['nca-global']:,}"
+    told = f"{steps['nca-inject']:,} and {steps['nca-global']:,} "
     assert any(told in note for note in AUTOMATA.notes)
 
 

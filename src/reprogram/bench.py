@@ -84,9 +84,7 @@ def compute(cell: Cell) -> dict[str, Any]:
         "real": lambda: diagnose.real(task),
         "untouched": lambda: diagnose.untouched(shown, task),
         "stability": lambda: _lasting(shown, task, cell.seed),
-        "published": lambda: diagnose.lasting(
-            diagnose.published(shown, task, cell.kind.partition(":")[2]), task, seed=cell.seed
-        ),
+        "published": lambda: _published(shown, task, cell),
         "fingerprint_forest": lambda: diagnose.fingerprints(task, forest=True, seed=cell.seed),
     }
     return controls[cell.kind.partition(":")[0]]()
@@ -105,6 +103,17 @@ def _lasting(training: Training, task: Task, seed: int) -> dict[str, float]:
 
     lasts = diagnose.lasting(fit(training, task, progress=follow), task, seed=seed)
     return lasts | curve
+
+
+def _published(training: Training, task: Task, cell: Cell) -> dict[str, float]:
+    """The same of the program that was published."""
+    from reprogram import diagnose
+    from reprogram.evaluation import evaluate
+
+    program = diagnose.published(training, task, cell.kind.partition(":")[2])
+    validated = {} if task.validation is None else evaluate(program, task.validation)
+    lasts = diagnose.lasting(program, task, seed=cell.seed)
+    return lasts | {f"validated {name}": value for name, value in validated.items()}
 
 
 def _end_with_parent() -> None:

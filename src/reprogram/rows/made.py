@@ -75,9 +75,7 @@ _STATE = "zoo:selforg-mnist-ca"
 _SAY = "cells:mnist?say=8&limit=160&validation=32&test=64"
 _EIGHT: Mapping[str, Any] = {"epochs": 200}
 _LIZARD = "zoo:lizard-ca"
-_QUICKER: Mapping[str, Any] = {
-    "steps": [48, 64], "epochs": 8, "batch_size": 4, "pool": 16, "fresh": 0.5, "damaged": 0.0,
-}  # fmt: skip
+_SHORTER: Mapping[str, Any] = {"epochs": 32, "batch_size": 4, "learning_rate": 1e-3}
 _RUNS = ("program@1x", "program@2x", "program@10x", "damaged@10x", "larger@10x", "removed@10x")
 _TARGETS = {"lizard_no_tail": "tail", "lizard_red": "red"}
 _LEFT = ("removed@1x", "removed@2x", "removed@10x")
@@ -93,7 +91,7 @@ _THEIRS = Entry(_STATE, _SAY, "nca-inject", {}, "published:eight", "accuracy")
 
 
 def _of_a_lizard(picture: str, kind: str, metric: str = "mse") -> Entry:
-    return Entry(_LIZARD, f"grow:{picture}?test=8", "nca-global", _QUICKER, kind, metric)
+    return Entry(_LIZARD, f"grow:{picture}?test=8", "nca-global", _SHORTER, kind, metric)
 
 
 def _lizard(picture: str, matrix: str) -> Table:
@@ -105,11 +103,14 @@ def _lizard(picture: str, matrix: str) -> Table:
     )
 
 
-def _learning(picture: str) -> dict[str, Entry]:
-    """Validation on the way; runs of evaluation have 96 steps."""
+def _learning(picture: str, matrix: str) -> dict[str, Entry]:
+    """Validation on the way, and where the published program stands; its runs have 96 steps."""
     return {
-        f"after {n} steps": _of_a_lizard(picture, "stability", f"validated@{n} mse")
-        for n in (64, 128, 256, 512)
+        **{
+            f"after {n:,} steps": _of_a_lizard(picture, "stability", f"validated@{n} mse")
+            for n in (64, 256, 512, 1024, 2048)
+        },
+        "published": _of_a_lizard(picture, f"published:{matrix}", "validated mse"),
     }
 
 
@@ -136,7 +137,7 @@ AUTOMATA = Grid(
         *(_lizard(picture, matrix) for picture, matrix in _TARGETS.items()),
         Table(
             "Lizards: error on validation while `nca-global` is trained",
-            {picture: _learning(picture) for picture in _TARGETS},
+            {picture: _learning(picture, matrix) for picture, matrix in _TARGETS.items()},
             seeds=1,
         ),
     ),
@@ -147,6 +148,6 @@ AUTOMATA = Grid(
         "A lizard's error is that of its four visible channels; an automaton that grows no picture "
         "any more, or one beyond bounds, shows in it after 10x.",
         "The published programs took up to 100,000 steps (cells) and 8,000 (matrices) of training; "
-        "ours 2,000 and 512, from the published sources.",
+        "ours 2,000 and 2,048 (in batches of 4, not 8), from the published sources.",
     ),
 )  # fmt: skip
