@@ -16,7 +16,7 @@ from typechecker import unchecked
 from reprogram import Program, optim, parts
 from reprogram.criteria import Adversarial
 from reprogram.criteria.adversarial import scattered, shifted
-from reprogram.criteria.discriminators import Discriminator, SeparateHeads
+from reprogram.criteria.discriminators import NETWORKS, Discriminator, Plain, SeparateHeads
 from reprogram.diagnose import conditional_gan, random_source, rejection
 from reprogram.model import Reprogrammed
 from reprogram.recipes import find, gan_noise, inrep
@@ -216,10 +216,24 @@ def test_separate_discriminators_share_nothing() -> None:
         torch.testing.assert_close(scores[y == label], network.networks[label](x[y == label])[:, 0])
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 13, 30)])
-def test_discriminators_of_any_size(shape: tuple[int, int, int]) -> None:
-    network = Discriminator(shape, 3, width=2)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 13, 30), (1, 17, 9)]
+)
+def test_discriminators_of_any_size(shape: tuple[int, int, int], kind: str) -> None:
+    network = NETWORKS[kind](shape, 3, width=2)
     assert network(torch.rand(2, *shape)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_no_layer_of_a_discriminator_stretches(kind: str) -> None:
+    network = NETWORKS[kind]((1, 16, 16), 3, width=4)
+    for _ in range(30):  # of the power method
+        network(torch.rand(2, 1, 16, 16))
+    layers = [m for m in network.eval().modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) > 2
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2) < 1.05
 
 
 def test_the_share_of_good_images_rises() -> None:
@@ -371,6 +385,7 @@ WRONG = {
     "'bound' is 1,": lambda: SharedNoise(bound=1).inverse(torch.zeros(1, 6)),
     "'layers' is 0": lambda: ClassNoise(layers=0),
     "'heads' is 'both'": lambda: Adversarial(heads="both"),  # pyright: ignore
+    "'network' is 'deep'": lambda: Adversarial(network="deep"),  # pyright: ignore
     "'others' is True": lambda: Adversarial(heads="separate", others=True),
     "'unlabelled' is 1.1": lambda: Adversarial(unlabelled=1.1),
     "'steps' is 0": lambda: Adversarial(steps=0),
@@ -378,6 +393,7 @@ WRONG = {
     "'betas' is": lambda: Adversarial(betas=(0.5, 1.0)),
     "digits asks for classes": lambda: Adversarial().bind(drawing_source(), SCORES),
     "at least 4 x 4": lambda: Discriminator((1, 3, 8), 2),
+    r"these are \(1, 8, 3\)": lambda: Plain((1, 8, 3), 2),
 }
 
 

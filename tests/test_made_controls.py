@@ -35,7 +35,7 @@ from reprogram.types import Cells, UserError
 
 JUDGED = {"wanted", "fid", "intra_fid", "coverage", "recall", "precision"}
 JUDGE = "zoo:tiny-judge"
-FEW: dict[str, Any] = {"steps": 2, "batch_size": 20, "updates": 1, "width": 4, "channels": 8}
+FEW: dict[str, Any] = {"steps": 2, "batch_size": 20, "width": 4, "channels": 8}
 
 
 @pytest.fixture

@@ -239,18 +239,21 @@ def test_every_entry_composes(without_files: None) -> None:
 
 def test_as_many_steps_as_the_notes_say(without_files: None) -> None:
     del without_files
-    steps = {}
+    steps, longest = {}, {}
     for *_, entry in ENTRIES:
         if entry.kind == "stability":
             task = tasks.load(entry.task)
             training = find(entry.recipe)(sources.load(entry.source), task, **entry.numbers)
             batches = math.ceil(len(task.train) / training.batch_size)
             steps[entry.recipe] = training.epochs * batches
+            longest[entry.recipe] = training.transformation.steps
     validated = {int(e.metric[10:].split()[0]) for *_, e in ENTRIES if "validated@" in e.metric}
     epochs, last = max(1, steps["nca-global"] // 64), steps["nca-global"]
     assert max(validated) == last and all(n % (last // epochs) == 0 for n in validated)
     told = f"{steps['nca-inject']:,} and {steps['nca-global']:,} "
     assert any(told in note for note in AUTOMATA.notes)
+    runs = f"{longest['nca-inject']} steps of digits, {max(longest['nca-global'])} of the lizard"
+    assert any(runs in note for note in AUTOMATA.notes)
 
 
 def test_what_is_read_from_files_is_there(data_root: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reprogram.criteria.base import Criterion
-from reprogram.criteria.discriminators import SeparateHeads, SharedHeads
+from reprogram.criteria.discriminators import NETWORKS, Kind, SeparateHeads, SharedHeads
 from reprogram.draws import forked_rng
 from reprogram.types import SourceLike, TaskSpec, UserError
 
@@ -64,6 +64,8 @@ class Adversarial(Criterion):
         learning_rate: Of its Adam, > 0.
         betas: Of its Adam, each in [0, 1).
         width: Channels of the discriminator, >= 1.
+        network: Residual blocks and a sum over places, as in the papers (``"residual"``), or
+            convolutions and every place (``"plain"``), for a generator that cannot draw yet.
         shift: Most pixels by which an image is moved each way, >= 0.
         seed: Of its first weights, and of the shifts.
 
@@ -98,12 +100,16 @@ class Adversarial(Criterion):
         learning_rate: float = 2e-4,
         betas: tuple[float, float] = (0.0, 0.9),
         width: int = 32,
+        network: Kind = "residual",
         shift: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if heads not in HEADS:
             raise UserError(f"argument 'heads' is {heads!r}; give {' or '.join(map(repr, HEADS))}")
+        if network not in NETWORKS:
+            known = " or ".join(map(repr, NETWORKS))
+            raise UserError(f"argument 'network' is {network!r}; give {known}")
         if others and heads != "shared":
             raise UserError("argument 'others' is True, and separate heads see their own class "
                             "alone; give heads='shared'")  # fmt: skip
@@ -120,7 +126,7 @@ class Adversarial(Criterion):
         self.heads, self.unlabelled, self.others = heads, unlabelled, others
         self.warm, self.steps = warm, steps
         self.learning_rate, self.betas, self.width = learning_rate, betas, width
-        self.shift, self.seed = shift, seed
+        self.network, self.shift, self.seed = network, shift, seed
 
     def bind(self, source: SourceLike, task: TaskSpec) -> None:
         """Create the discriminator under the seed.
@@ -134,7 +140,8 @@ class Adversarial(Criterion):
                             f"{task.target} of {len(task.classes)} classes")  # fmt: skip
         self.classes = len(task.classes)
         with forked_rng(self.seed, 0):
-            network = HEADS[self.heads](task.shape, self.classes, width=self.width)
+            sizes = {"width": self.width, "network": self.network}
+            network = HEADS[self.heads](task.shape, self.classes, **sizes)
         # Quicker on a CPU, the same numbers.
         self.discriminator = network.to(memory_format=torch.channels_last)  # pyright: ignore
         self.discriminator.requires_grad_(False).eval()

@@ -33,11 +33,11 @@ SMALL = 8  # the side that a generator begins with, at most
 def conditional_gan(
     task: Task,
     *,
-    steps: int = 1000,
-    batch_size: int = 160,
-    updates: int = 5,
-    learning_rate: float = 0.001,
-    discriminator_lr: float = 0.001,
+    steps: int = 4000,
+    batch_size: int = 64,
+    learning_rate: float = 3e-4,
+    discriminator_lr: float = 6e-4,
+    betas: tuple[float, float] = (0.5, 0.99),
     width: int = 32,
     shift: int = 2,
     noise: int = 64,
@@ -46,18 +46,18 @@ def conditional_gan(
 ) -> Metrics:
     """Of a conditional GAN that was trained on the same labelled images and nothing else.
 
-    Its discriminator and numbers are those of the recipe ``inrep`` without unlabelled images; its
-    generator, of noise and as many numbers for a class, is of the size of ``zoo:digits-gan``: a
-    linear layer and transposed convolutions with batch-norm, and one more. It runs through
+    Its numbers are those by which ``zoo:digits-gan`` was trained, and so are its discriminator,
+    with a row for each class, and the size of its generator, of noise and as many numbers for a
+    class: a linear layer and transposed convolutions with batch-norm, and one more. It runs through
     :func:`reprogram.fit` as a transformation in front of a source that does nothing.
 
     Arguments:
         task: That wants images of classes, with a test split.
-        steps: Of the generator, rounded up to whole epochs.
+        steps: Of the generator and of the discriminator, rounded up to whole epochs.
         batch_size: Samples in a step.
-        updates: Of the discriminator for each step.
         learning_rate: Of the generator's Adam; it falls along a line to zero.
         discriminator_lr: Of the discriminator's; likewise.
+        betas: Of both.
         width: Channels of the discriminator.
         shift: Most pixels by which what it sees is moved.
         noise: Numbers that are drawn for a sample.
@@ -77,15 +77,16 @@ def conditional_gan(
         transformation=_Generator(noise=noise, channels=channels, seed=seed),
         mapping=Pixels(),
         optimizer=optim.Backprop(
-            partial(torch.optim.Adam, lr=learning_rate, betas=(0.0, 0.9)), scheduler=optim.linear
+            partial(torch.optim.Adam, lr=learning_rate, betas=betas), scheduler=optim.linear
         ),
         epochs=math.ceil(steps / math.ceil(len(task.train) / batch_size)),
         batch_size=batch_size,
         criterion=Adversarial(
-            others=True,
-            steps=updates,
+            steps=1,
             learning_rate=discriminator_lr,
+            betas=betas,
             width=width,
+            network="plain",
             shift=shift,
             seed=seed,
         ),

@@ -142,7 +142,7 @@ AUTOMATA = Grid(
         ),
     ),
     notes=(
-        "A run of training is `1x`: 20 steps of digits, 64 of the lizard. `damaged` loses a circle "
+        "A run of training is `1x`: 20 steps of digits, 96 of the lizard. `damaged` loses a circle "
         "after 1x, `removed` its program; `larger` runs on a grid half as large again, over "
         "which its error is averaged, too; `untouched` is the automaton alone.",
         "A lizard's error is that of its four visible channels; an automaton that grows no picture "
