@@ -64,7 +64,7 @@ def told() -> Iterator[Any]:
         "tiny-drawing": judged_drawing, "tiny-digits": tiny_automata.digits_task,
         "tiny-growing": tiny_automata.growing_task,
     }  # fmt: skip
-    few = {"steps": 1, "batch_size": 20, "updates": 1, "width": 4, "channels": 8}
+    few = {"steps": 1, "batch_size": 20, "width": 4, "channels": 8}
     with pytest.MonkeyPatch.context() as patch:
         for name, make in made.items():
             patch.setitem(zoo.SOURCES, name, (make, "tiny, for tests"))
