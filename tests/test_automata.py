@@ -213,6 +213,13 @@ def test_growing_in_advance_repeats_and_leaves_the_random_state():
     assert torch.equal(grown, rollout.grown(rollout.cell.seed(8, 8), steps=6, seed=4))
 
 
+def test_what_is_no_number_does_not_pass_for_dead():
+    cell = growing_cell()
+    state = state_of(cell)
+    state[0, :, 4, 3] = torch.nan
+    assert cell(state)[0, :, 4, 3].isnan().all()
+
+
 # A source
 
 

@@ -20,38 +20,20 @@ from loop import SEED, arguments
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import relu
-from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from train_digits import load
 
 from reprogram import sources
+from reprogram.criteria.discriminators import Plain
 from reprogram.likeness import density_coverage, frechet, precision_recall
 from reprogram.sources.generator import DigitsGenerator
 
 SHAPE = {"noise": 64, "width": 96}  # of the generator
-NOISE = SHAPE["noise"]
+NOISE, IMAGE = SHAPE["noise"], (1, 28, 28)
 BATCH = 64
 RATES, BETAS = (3e-4, 6e-4), (0.5, 0.99)  # of Adam: generator, discriminator
 AVERAGE = 0.999  # of the moving average of the generator's weights, per step
 MEASURED = 10_000  # images by which it is measured
-
-
-class Discriminator(nn.Sequential):
-    """28 x 28 grey images to a score (batch, 1), each layer's largest singular value held at 1.
-
-    References:
-        | Spectral Normalization for Generative Adversarial Networks (Miyato, Kataoka, Koyama,
-          Yoshida, 2018), arXiv 1802.05957
-    """
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__(
-            spectral_norm(nn.Conv2d(1, width, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),
-            spectral_norm(nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)), nn.LeakyReLU(0.1),
-            spectral_norm(nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1)),
-            nn.LeakyReLU(0.1), nn.Flatten(),
-            spectral_norm(nn.Linear(4 * width * 16, 1)),
-        )  # fmt: skip
 
 
 class Adversaries:
@@ -59,7 +41,7 @@ class Adversaries:
 
     def __init__(self, generator: nn.Module, steps: int) -> None:
         self.generator = _laid_out(generator)
-        self.discriminator = _laid_out(Discriminator())
+        self.discriminator = _laid_out(Plain(IMAGE, 1))
         self.averaged = AveragedModel(
             generator, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE), use_buffers=True
         )
