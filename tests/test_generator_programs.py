@@ -218,7 +218,17 @@ def test_separate_discriminators_share_nothing() -> None:
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize(
-    "shape", [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 13, 30), (1, 17, 9)]
+    "shape",
+    [
+        (1, 4, 4),
+        (1, 8, 8),
+        (1, 28, 28),
+        (3, 32, 32),
+        (3, 13, 30),
+        (1, 17, 9),
+        (1, 9, 36),
+        (1, 4, 16),
+    ],
 )
 def test_discriminators_of_any_size(shape: tuple[int, int, int], kind: str) -> None:
     network = NETWORKS[kind](shape, 3, width=2)
@@ -395,6 +405,7 @@ WRONG = {
     "digits asks for classes": lambda: Adversarial().bind(drawing_source(), SCORES),
     "at least 4 x 4": lambda: Discriminator((1, 3, 8), 2),
     r"these are \(1, 8, 3\)": lambda: Plain((1, 8, 3), 2),
+    r"4 times the other; these are \(1, 4, 64\)": lambda: Discriminator((1, 4, 64), 2),
 }
 
 

@@ -52,7 +52,7 @@ class Discriminator(nn.Module):
         blocks: Residual blocks behind those that halve, >= 0.
 
     Raises:
-        UserError: if an image is too small.
+        UserError: if an image is too small, or a side longer than 4 times the other.
 
     Example:
         >>> Discriminator((1, 28, 28), 10, width=4)(torch.rand(2, 1, 28, 28)).shape
@@ -98,7 +98,7 @@ class Plain(nn.Sequential):
         width: Channels of the first layer, >= 1.
 
     Raises:
-        UserError: if an image is too small.
+        UserError: if an image is too small, or a side longer than 4 times the other.
 
     Example:
         >>> Plain((1, 28, 28), 10, width=4)(torch.rand(2, 1, 28, 28)).shape
@@ -110,7 +110,7 @@ class Plain(nn.Sequential):
         layers: list[nn.Module] = []
         made = width
         while not layers or max(sides) > 4:
-            size = 3 if max(sides) % 2 else 4
+            size = 3 if any(side % 2 for side in sides) else 4
             layer = nn.Conv2d(given, made, size, stride=2, padding=1)
             layers += [spectral_norm(layer), nn.LeakyReLU(0.1)]
             sides = [(side + 2 - size) // 2 + 1 for side in sides]
@@ -184,10 +184,10 @@ class SeparateHeads(nn.Module):
 
 
 def _large(shape: Sequence[int]) -> Sequence[int]:
-    """The shape of an image, if it is large enough."""
-    if len(shape) != 3 or min(shape[1:]) < 4:
-        raise UserError(f"a discriminator reads images of at least 4 x 4 pixels; these are "
-                        f"{tuple(shape)}")  # fmt: skip
+    """The shape of an image, if it can be halved often enough."""
+    if len(shape) != 3 or min(shape[1:]) < 4 or max(shape[1:]) > 4 * min(shape[1:]):
+        raise UserError("a discriminator reads images of at least 4 x 4 pixels, no side longer "
+                        f"than 4 times the other; these are {tuple(shape)}")  # fmt: skip
     return shape
 
 

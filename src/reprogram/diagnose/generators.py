@@ -46,10 +46,11 @@ def conditional_gan(
 ) -> Metrics:
     """Of a conditional GAN that was trained on the same labelled images and nothing else.
 
-    Its numbers are those by which ``zoo:digits-gan`` was trained, and so are its discriminator,
-    with a row for each class, and the size of its generator, of noise and as many numbers for a
-    class: a linear layer and transposed convolutions with batch-norm, and one more. It runs through
-    :func:`reprogram.fit` as a transformation in front of a source that does nothing.
+    Batches, rates and betas are those of ``zoo:digits-gan``, and so are its discriminator, with a
+    row for each class, and the size of its generator, of noise and as many numbers for a class: a
+    linear layer and transposed convolutions with batch-norm, and one more. It takes fewer steps and
+    no average of the generator's weights. It runs through :func:`reprogram.fit` as a transformation
+    in front of a source that does nothing.
 
     Arguments:
         task: That wants images of classes, with a test split.
