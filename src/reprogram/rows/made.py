@@ -69,8 +69,8 @@ GENERATORS = Grid(
         "features. Its row of real images says what it is worth and how small the distance can be.",
         "`zoo:digits-gan` has seen all training digits, without labels; the conditional GAN and "
         "rejection's reader only the labelled ones.",
-        "The conditional GAN from scratch takes 4,000 steps of 64 images whatever the share, five "
-        "epochs of all labels; it was not trained to its end.",
+        "The conditional GAN from scratch takes 4,000 steps of 64 images, rounded up to whole "
+        "epochs: six of all labels. It was not trained to its end.",
         "10,000 images, as many of each class as test has. Precision is left out: mush has it.",
     ),
 )  # fmt: skip
